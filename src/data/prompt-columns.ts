@@ -49,7 +49,13 @@ export interface FoundPrompt {
   used: readonly string[];
 }
 
-/** A row with the user's column names replaced by ours. @throws DataError */
+/** The left side of a mapping that leaves a column out: `ignore=context`. */
+const IGNORE = 'ignore';
+
+/**
+ * A row with the user's column names replaced by ours, and without those that are to be ignored.
+ * @throws DataError
+ */
 export function rename(row: Row, columns: readonly string[]): Row {
   if (columns.length === 0) return row;
   const pairs = columns.map((pair) => {
@@ -59,20 +65,24 @@ export function rename(row: Row, columns: readonly string[]): Row {
         `the column mapping ${JSON.stringify(pair)} is not of the form ours=theirs, such ` +
           'as prompt=query',
       );
-    if (!isRead(ours))
+    if (ours !== IGNORE && !isRead(ours))
       throw new DataError(
         `the column mapping ${JSON.stringify(pair)} names ${JSON.stringify(ours)}, which is not ` +
-          `read; the name on the left must be one of ${knownNames()}`,
+          `read; the name on the left must be one of ${knownNames()}, or ${IGNORE}`,
       );
     return { ours, theirs };
   });
-  refuseTwice(pairs);
+  const named = pairs.filter(({ ours }) => ours !== IGNORE);
+  refuseTwice(pairs, named);
   const value = withoutRivals(
     row.value,
-    pairs.map(({ ours }) => ourName(ours)!),
+    named.map(({ ours }) => ourName(ours)!),
   );
-  for (const { theirs } of pairs) delete value[theirs];
-  for (const { ours, theirs } of pairs) {
+  for (const { theirs } of named) delete value[theirs];
+  const ignored = new Set(pairs.flatMap(({ ours, theirs }) => (ours === IGNORE ? [theirs] : [])));
+  for (const column of Object.keys(value))
+    if (ignored.has(column) || ignored.has(ourName(column) ?? column)) delete value[column];
+  for (const { ours, theirs } of named) {
     if (row.value[theirs] === undefined)
       throw new DataError(
         `${row.where}: there is no column ${JSON.stringify(theirs)} to read as ` +
@@ -83,40 +93,41 @@ export function rename(row: Row, columns: readonly string[]): Row {
   return { value, where: row.where };
 }
 
-/** Columns that are read beside such a prompt, not in its place. */
-const PARTS: Readonly<Record<string, readonly string[]>> = {
-  instruction: ['input', 'context'],
-  question: ['context'],
-};
-
 /**
  * The row without the columns that could take the place of those that the user has `named`: other
- * prompts, and other completions.
+ * prompts, and other completions. `input` and `context` are parts of a conversation and never take
+ * the place of another column.
  */
 function withoutRivals(row: Row['value'], named: readonly string[]): Row['value'] {
-  const columns = Object.keys(row);
-  const has = (name: string) =>
-    named.includes(name) || columns.some((column) => ourName(column) === name);
-  const isPart = (name: string) =>
-    Object.keys(PARTS).some((whole) => PARTS[whole]!.includes(name) && has(whole));
-  const prompts = named.filter((name) => PROMPT_CANDIDATES.includes(name) && !isPart(name));
-  const parts = prompts.flatMap((name) => PARTS[name] ?? []);
+  const isInstruction = [...named, ...Object.keys(row).map(ourName)].includes('instruction');
+  const isPrompt = (name: string) =>
+    PROMPT_CANDIDATES.includes(name) && !(name === 'input' && isInstruction);
+  const prompts = named.filter(isPrompt);
   const decided =
     named.some((name) => ANSWERS.includes(name)) ||
     prompts.some((name) => CONVERSATIONS.includes(name));
   const isRival = (column: string): boolean => {
     const ours = ourName(column) ?? '';
-    if (decided && ANSWERS.includes(ours)) return true;
-    if (prompts.length === 0 || parts.includes(ours)) return false;
-    return isUnread(column) || [...PROMPT_CANDIDATES, 'context'].includes(ours);
+    if (ANSWERS.includes(ours)) return decided;
+    return prompts.length > 0 && ours !== 'input' && PROMPT_CANDIDATES.includes(ours);
   };
   return Object.fromEntries(Object.entries(row).filter(([column]) => !isRival(column)));
 }
 
-/** @throws DataError where two columns are to be read as one */
-function refuseTwice(pairs: readonly { ours: string; theirs: string }[]): void {
-  for (const [i, { ours, theirs }] of pairs.entries()) {
-    const other = pairs.slice(0, i).find((pair) => ourName(pair.ours) === ourName(ours));
+interface Mapping {
+  ours: string;
+  theirs: string;
+}
+
+/** @throws DataError where two columns are to be read as one, or one is read and ignored */
+function refuseTwice(pairs: readonly Mapping[], named: readonly Mapping[]): void {
+  for (const [i, { ours, theirs }] of named.entries()) {
+    if (pairs.some((pair) => pair.ours === IGNORE && pair.theirs === theirs))
+      throw new DataError(
+        `the column mappings read ${JSON.stringify(theirs)} as ${JSON.stringify(ours)} and ` +
+          'ignore it; leave one of them out',
+      );
+    const other = named.slice(0, i).find((pair) => ourName(pair.ours) === ourName(ours));
     if (other !== undefined)
       throw new DataError(
         `the column mappings read both ${JSON.stringify(other.theirs)} and ` +
@@ -181,8 +192,8 @@ export function completePrompt(
   if (!isEmpty(value['tools']))
     throw new DataError(
       `${where}: the columns "tools" and "functions" are not read: the chat template gets no ` +
-        'tools, which would change the conversation; leave the row out, or write the tools into ' +
-        'a system message',
+        'tools, which would change the conversation; leave the row out, write the tools into ' +
+        'a system message, or ignore them with columns, such as ignore=tools',
     );
   const prompt = withSystem(row, withHistory(row, messages));
   refuseUnread(row, used, [...prompt, ...answer]);
@@ -251,7 +262,7 @@ function refuseUnread({ value, where }: Row, used: readonly string[], read: Mess
         : `${where}: column ${JSON.stringify(column)} changes the conversation, and ` +
             (other === undefined ? 'the prompt does not contain it' : `beside "${other}" it is `) +
             (other === undefined ? '' : 'not read') +
-            '; write it into the prompt, name the prompt with columns, or remove it',
+            `; write it into the prompt, or ignore it with columns: [${IGNORE}=${column}]`,
     );
   }
 }
@@ -342,6 +353,15 @@ export function optionalText({ value, where }: Row, column: string): string | un
     throw new DataError(`${where}: column "${column}" must be text, but is ${describe(raw)}`);
   return raw;
 }
+
+/**
+ * The known answer of a prompt; undefined where it is neither text nor a number, for no completion
+ * can be compared with true or with a list.
+ */
+export const knownAnswerOf = (row: Row): string | undefined =>
+  ['string', 'number'].includes(typeof row.value['answer'])
+    ? optionalText(row, 'answer')
+    : undefined;
 
 /** The columns that have a value, under our names. @throws DataError for two of one meaning. */
 export const presentRow = (row: Row): Row =>

@@ -29,6 +29,7 @@ import {
   findPrompt,
   inContext,
   instruction,
+  knownAnswerOf,
   optionalText,
   pick,
   presentRow,
@@ -62,7 +63,8 @@ export interface LoadOptions extends Omit<SourceOptions, 'columns' | 'onBadRow'>
   onBadRow?: OnBadRow | undefined;
   /**
    * Other sets' column names for ours, such as `prompt=query`: the row's `query` is read as its
-   * `prompt`, and no other column that could be the prompt is looked at.
+   * `prompt`, and no other column that could be the prompt is looked at. `ignore=context` leaves a
+   * column out.
    */
   columns?: readonly string[] | undefined;
   /**
@@ -160,12 +162,14 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
     case 'question': {
       // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
       const answer =
-        optionalText(line, 'final') ?? optionalText(line, 'answer')?.split('####').at(-1)!.trim();
+        optionalText(line, 'final') ?? knownAnswerOf(line)?.split('####').at(-1)!.trim();
       const question = askQuestion(inContext(line, text(line, 'question')), kindOf(answer));
       return make(question, ['question', 'context'], { answer });
     }
     case 'instruction':
-      return make(instruction(line), ['instruction', 'input', 'context'], answerOf(line));
+      return make(instruction(line), ['instruction', 'input', 'context'], {
+        answer: knownAnswerOf(line),
+      });
     case 'prompt':
     case 'query':
     case 'input': {
@@ -176,21 +180,17 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
             'speak',
         );
       const choices = value.choices === undefined ? undefined : choicesOf(line);
-      return make(prompt, [column], { ...answerOf(line), choices });
+      return make(prompt, [column], { answer: knownAnswerOf(line), choices });
     }
     default: {
       const messages = conversation(line, column);
       if (!messages.some(({ role }) => role === 'user'))
         throw new DataError(`${where}: "${column}" has no user turn to answer`);
       const last = messages.findLastIndex(({ role }) => role !== 'assistant');
-      return make(messages.slice(0, last + 1), [column], answerOf(line));
+      return make(messages.slice(0, last + 1), [column], { answer: knownAnswerOf(line) });
     }
   }
 }
-
-const answerOf = (line: Row): Pick<PromptRecord, 'answer'> => ({
-  answer: optionalText(line, 'answer'),
-});
 
 /** @throws DataError for a prompt that asks nothing */
 function refuseEmptyPrompt(prompt: readonly Message[], where: string): void {

@@ -71,8 +71,8 @@ export function rowTask({ name, hub, method, stem, problem }: RowTask): Task {
     const prompt = promptOf(row);
     if (prompt.answer === undefined || prompt.answer.trim() === '') {
       throw new DataError(
-        `${where}: the row has no answer, and the task ${name} grades by one; its columns ` +
-          `are ${columnList(value)}: name a split that has answers`,
+        `${where}: the row has no answer (text or a number), and the task ${name} grades by one; ` +
+          `its columns are ${columnList(value)}: name a split that has answers`,
       );
     }
     const question: Question = {

@@ -44,7 +44,7 @@ const prompts = z.strictObject({
     fromFile('prompts'),
     columns().describe(
       'Renamed columns, each as `ours=theirs`: `prompt=query` reads the column `query` ' +
-        'as `prompt`.',
+        'as `prompt`. `ignore=context` leaves out the column `context`.',
     ),
   ),
   on_bad_row: only(fromFile('prompts'), onBadRow('rows')),

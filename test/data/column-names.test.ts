@@ -59,8 +59,13 @@ describe('what a prompt speaks of is never dropped', () => {
       }
       for (const nothing of [null, '', [], 3])
         expect(promptIn({ prompt: 'Hi', [column]: nothing }).prompt).toEqual([user('Hi')]);
-      const named = rename(row({ prompt: 'Hi', [column]: 'text' }), ['prompt=prompt']);
-      expect(promptOf(named).prompt).toEqual([user('Hi')]);
+      const value = { prompt: 'Hi', [column]: 'text' };
+      expect(() => promptOf(rename(row(value), ['prompt=prompt']))).toThrow(
+        `${told} "prompt" it is not read; write it into the prompt, or ignore it with columns: ` +
+          `[ignore=${column}]`,
+      );
+      const ignored = rename(row(value), [`ignore=${column}`]);
+      expect(promptOf(ignored).prompt).toEqual([user('Hi')]);
     },
   );
 });

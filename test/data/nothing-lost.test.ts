@@ -256,6 +256,19 @@ describe('Parquet', () => {
   });
 });
 
+describe('an answer that is neither text nor a number', () => {
+  it.each([[true], [['Paris', 'paris']], [{ value: 'Paris' }], [[]]])(
+    'does not spoil the prompt: %j',
+    async (answer) => {
+      const path = rows({ question: 'Is it Paris?', answer }, { prompt: 'a b', answer });
+      expect((await loadPrompts(path)).records).toEqual([
+        { id: expect.any(String), prompt: [user('Is it Paris?')] },
+        { id: expect.any(String), prompt: [user('a b')] },
+      ]);
+    },
+  );
+});
+
 describe('a mapping of columns', () => {
   const answer = { output: 'x' };
   it.each([
@@ -267,6 +280,35 @@ describe('a mapping of columns', () => {
   ])('of %s keeps what belongs to it', async (_, row, columns, content) => {
     const { records } = await loadDemonstrations(rows({ ...row, ...answer }), { columns });
     expect(records[0]!.prompt).toEqual([user(content)]);
+  });
+
+  it.each([
+    ['prompt=asked', 'context'],
+    ['query=asked', 'input'],
+    ['prompt=asked', 'Context'],
+    ['instruction=asked', 'documents'],
+  ])('%s drops no %s', async (mapping, column) => {
+    const path = rows({ asked: 'Why?', [column]: 'It rained.', output: 'x' });
+    for (const load of [loadPrompts, loadDemonstrations]) {
+      await expect(load(path, { columns: [mapping] })).rejects.toThrow(
+        `column "${column.toLowerCase()}" changes the conversation`,
+      );
+      const columns = [mapping, `ignore=${column.toLowerCase()}`];
+      expect((await load(path, { columns })).records[0]!.prompt).toEqual([user('Why?')]);
+    }
+  });
+
+  it('leaves out the columns that are to be ignored', async () => {
+    const row = { prompt: 'a b', tools: [{ name: 'f' }], system: 's', question: 'c d' };
+    const columns = ['ignore=tools', 'ignore=system', 'ignore=question', 'ignore=absent'];
+    const { records } = await loadPrompts(rows(row), { columns });
+    expect(records[0]!.prompt).toEqual([user('a b')]);
+    await expect(loadPrompts(rows(row), { columns: columns.slice(1) })).rejects.toThrow(
+      'or ignore them with columns, such as ignore=tools',
+    );
+    await expect(
+      loadPrompts(rows(row), { columns: ['system=tools', 'ignore=tools'] }),
+    ).rejects.toThrow('the column mappings read "tools" as "system" and ignore it');
   });
 
   it('decides between several completions', async () => {

@@ -149,8 +149,9 @@ describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('task %s', (name) =>
     const path = await file(rows.map((row) => ({ ...row, answer: undefined, final: undefined })));
     await expect(TASKS[name].questions({ source: path })).rejects.toThrow(
       new RegExp(
-        `task.jsonl line 1: the row has no answer, and the task ${name} grades by one; its ` +
-          'columns are "id"',
+        `task.jsonl line 1: the row has no answer \\(text or a number\\), and the task ` +
+          `${name} grades ` +
+          'by one; its columns are "id"',
       ),
     );
   });
