@@ -3,13 +3,22 @@
  * million entries). Brackets, quotes and commas show where a long list or object can be cut; the
  * parts are parsed by JSON.parse.
  */
+import { parseConfig, RefusedJson, TooManyParts } from './json.js';
 import type { Steps } from './steps.js';
 
 /** Bytes of one step: some milliseconds, also of short entries. */
 export const STEP_BYTES = 1 << 16;
+/** Bytes of one step where they are only counted. */
+const COUNTED_BYTES = 1 << 22;
 
 const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c];
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
+
+/**
+ * Most commas and opening brackets: Gemma's tokenizer has two million, and of many more the values
+ * would fill the memory.
+ */
+const MOST_PARTS = 10_000_000;
 
 /** Deeper texts are parsed whole: each step looks at all that is open. */
 const MOST_OPEN = 1000;
@@ -37,13 +46,37 @@ interface Open {
 /**
  * The value of the JSON text in UTF-8 `bytes`. An object under the key `mapped` that is longer than
  * a step is a Map, which is faster at half a million entries and can be listed in parts. @throws
- * SyntaxError like JSON.parse
+ * SyntaxError like JSON.parse, TooManyParts
  */
 export function* parseJsonInSteps(bytes: Uint8Array, mapped?: string): Steps<unknown> {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  yield* refuseManyParts(text);
   const found = text.length > STEP_BYTES ? yield* new Parser(text, mapped).parse() : undefined;
   // A short text; or one that is no JSON, of which JSON.parse says why.
   return found ?? (JSON.parse(text.toString()) as unknown);
+}
+
+/** `parseJsonInSteps` for a config that Python may have written, with NaN and Infinity. */
+export function* parseConfigInSteps(bytes: Uint8Array, mapped?: string): Steps<unknown> {
+  try {
+    return yield* parseJsonInSteps(bytes, mapped);
+  } catch (error) {
+    if (error instanceof RefusedJson) throw error;
+    return parseConfig(Buffer.from(bytes).toString());
+  }
+}
+
+/** Commas in strings count too: there are few. @throws TooManyParts */
+function* refuseManyParts(text: Buffer): Steps<void> {
+  if (text.length <= MOST_PARTS) return;
+  let parts = 0;
+  for (let at = 0; at < text.length; at++) {
+    const byte = text[at];
+    if (byte === COMMA || byte === OPEN_LIST || byte === OPEN_OBJECT) parts++;
+    if (at % COUNTED_BYTES === 0) yield;
+  }
+  if (parts > MOST_PARTS)
+    throw new TooManyParts(`it has ${parts} entries, and at most ${MOST_PARTS} are read`);
 }
 
 class Parser {

@@ -168,3 +168,11 @@ export function parseConfig(text: string): unknown {
     return parseJsonText(text);
   }
 }
+
+/** A parsed JSON text that has to be an object. @throws SyntaxError */
+export function objectOf(value: unknown): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  const what = Array.isArray(value) ? 'a list' : JSON.stringify(value).slice(0, 40);
+  throw new SyntaxError(`it holds ${what} and not an object`);
+}

@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   openSync,
   readFileSync,
   statSync,
@@ -35,7 +36,10 @@ export class FileError extends Error {
   override readonly name = 'FileError';
   constructor(
     readonly path: string,
-    /** ENOENT and the system's other codes; ERR_NOT_REGULAR, ERR_TOO_LARGE, ERR_ENCODING. */
+    /**
+     * ENOENT and the system's other codes; ERR_NOT_REGULAR, ERR_TOO_LARGE, ERR_ENCODING,
+     * ERR_DANGLING.
+     */
     readonly code: string,
     readonly reason: string,
     options?: ErrorOptions,
@@ -133,9 +137,22 @@ function misunderstood(path: string): string {
   return /[*?]/.test(path) ? '; * and ? stand for themselves, so list the files by name' : '';
 }
 
+/** A file that may be missing is not meant to be a link without one, as of a cut download. */
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink();
+  } catch {
+    return false;
+  }
+}
+
 function explain(path: string, error: unknown): unknown {
   if (error instanceof FileError) return error;
   const { code = 'ERR_IO', message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' && isLink(path))
+    return new FileError(path, 'ERR_DANGLING', 'there is no such file, only a link to it', {
+      cause: error,
+    });
   const known: Record<string, string> = {
     ENOENT: `there is no such file${misunderstood(path)}`,
     ENOTDIR: 'there is no such file',

@@ -13,7 +13,7 @@ import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.j
 import { DTYPES, Model, type DType, type SavedFile } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { writeAtomic } from '../files/files.js';
-import { parseConfig } from '../files/json.js';
+import { objectOf, parseConfig } from '../files/json.js';
 import { FileError, readText } from '../files/read.js';
 import { resolveModel, type ResolvedModel } from '../models/resolve.js';
 import { ChatTemplate, checkMessages, type Message } from '../text/chat-template.js';
@@ -356,7 +356,7 @@ async function readJson(path: string): Promise<Record<string, unknown>> {
     throw new CreamError('ERR_INVALID_FILE', `${error.message}.`, { cause: error });
   });
   try {
-    return parseConfig(text) as Record<string, unknown>;
+    return objectOf(parseConfig(text));
   } catch (error) {
     throw new CreamError(
       'ERR_INVALID_FILE',

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { sha256File } from '../files/cache.js';
-import { parseConfig } from '../files/json.js';
+import { parseConfigInSteps } from '../files/json-steps.js';
+import { inTurns } from '../files/steps.js';
 import { ModelError } from '../files/errors.js';
 import { FileError, openRegular, readText } from '../files/read.js';
 import { TOKENIZER_FILES } from '../files/model-files.js';
@@ -188,9 +189,8 @@ async function checkPresent(path: string, name: string): Promise<void> {
 async function checkJson(path: string): Promise<unknown> {
   await checkPresent(path, basename(path));
   try {
-    return parseConfig(
-      await readText(path, /tokenizer\.json$/.test(path) ? 'tokenizer' : 'config'),
-    );
+    const text = await readText(path, /tokenizer\.json$/.test(path) ? 'tokenizer' : 'config');
+    return await inTurns(parseConfigInSteps(Buffer.from(text)));
   } catch (error) {
     if (error instanceof FileError)
       throw new ModelError('ERR_INCOMPLETE_MODEL', `${error.message}.`, { cause: error });

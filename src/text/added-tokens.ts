@@ -27,6 +27,12 @@ interface Node {
   next?: Map<string, Node>;
 }
 
+/**
+ * Most nodes of the tree, some 240 bytes each; tokens that share no beginning have one for every
+ * character.
+ */
+const MOST_NODES = 1_000_000;
+
 /** Finds added tokens in a text. */
 export class AddedTokens {
   /** Finds the next unit with which a token begins. */
@@ -39,15 +45,23 @@ export class AddedTokens {
     if (first.length > 0) this.begins = new RegExp(`[${first.join('')}]`, 'g');
   }
 
-  /** Each token with the text by which it is found: its content, normalized if the token is. */
+  /**
+   * Each token with the text by which it is found: its content, normalized if the token is. @throws
+   * Error, one clause, if they need too much memory
+   */
   static *of(tokens: Iterable<readonly [text: string, token: AddedToken]>): Steps<AddedTokens> {
     const root: Node = {};
+    let nodes = 0;
     yield* forEach(tokens, ([text, token]) => {
       let node = root;
       for (const unit of text.split('')) {
         node.next ??= new Map();
         let child = node.next.get(unit);
-        if (child === undefined) node.next.set(unit, (child = {}));
+        if (child === undefined) {
+          if (++nodes > MOST_NODES)
+            throw new Error('its added tokens are too many and too long to be searched for');
+          node.next.set(unit, (child = {}));
+        }
         node = child;
       }
       if (node !== root) node.token ??= token;

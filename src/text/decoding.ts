@@ -20,6 +20,10 @@ export interface Decoding {
   growth: number;
 }
 
+/** Most bytes that a decoder may make of one; `▁` and the like shrink or grow by a few. */
+const MOST_GROWTH = 32;
+/** Most characters that a decoder may drop at the beginning of a text; real ones drop one. */
+const MOST_STRIPPED = 1000;
 const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
 const utf8 = new TextEncoder();
 
@@ -27,7 +31,6 @@ const utf8 = new TextEncoder();
 export function createDecoding(step: Component | null): Decoding {
   if (step === null) return spaceBetween;
   const steps = step.type === 'Sequence' ? (step['decoders'] as Component[]) : [step];
-  if (!Array.isArray(steps)) throw new Error('its decoder Sequence has no list of decoders');
   const kinds = steps.map(({ type }) => type).join(' ');
   if (/^ByteLevel( Fuse)?$/.test(kinds)) return byteLevel;
   if (kinds === 'Metaspace') return metaspace(step);
@@ -100,6 +103,18 @@ function sentencePiece(steps: Component[]): Decoding {
   const strip = steps.find(({ type }) => type === 'Strip');
   if (strip && Number(strip['stop'] ?? 0) !== 0)
     throw new Error('its decoder strips the end of a text, which is not supported');
+  const dropped = strip
+    ? { content: textOf(strip, 'content', ' '), count: Number(strip['start'] ?? 0) }
+    : { content: '', count: 0 };
+  if (strip && (dropped.content === '' || !(dropped.count >= 0 && dropped.count <= MOST_STRIPPED)))
+    throw new Error(`its decoder strips ${dropped.count} times ${JSON.stringify(dropped.content)}`);
+  const growth = replacements.reduce(
+    (product, { pattern, content }) =>
+      product * Math.max(1, Buffer.byteLength(content) / Buffer.byteLength(pattern)),
+    1,
+  );
+  if (growth > MOST_GROWTH)
+    throw new Error(`its decoder makes up to ${Math.round(growth)} bytes of one byte`);
   const plain = (token: string): string =>
     replacements.reduce(
       (text, { pattern, content }) => text.replaceAll(pattern, () => content),
@@ -108,23 +123,12 @@ function sentencePiece(steps: Component[]): Decoding {
   const byteOf = (token: string): number | null =>
     fallback && BYTE_TOKEN.test(token) ? parseInt(token.slice(3, 5), 16) : null;
   return {
-    stream: () =>
-      new FallbackStream(
-        plain,
-        byteOf,
-        strip
-          ? { content: textOf(strip, 'content', ' '), count: Number(strip['start'] ?? 0) }
-          : { content: '', count: 0 },
-      ),
+    stream: () => new FallbackStream(plain, byteOf, { ...dropped }),
     bytes: (token) => {
       const byte = byteOf(token);
       return byte === null ? utf8.encode(plain(token)) : Uint8Array.of(byte);
     },
-    growth: replacements.reduce(
-      (product, { pattern, content }) =>
-        product * Math.max(1, Buffer.byteLength(content) / Buffer.byteLength(pattern)),
-      1,
-    ),
+    growth,
   };
 }
 

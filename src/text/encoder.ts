@@ -17,6 +17,7 @@ import { LIMIT_MS, withTimeLimit } from './time-limit.js';
 import { segmentChunk } from './unigram.js';
 import {
   byteOfCharacter,
+  isId,
   isKnownPattern,
   type AddedToken,
   type Component,
@@ -38,7 +39,7 @@ export class Encoder {
   private asWritten!: AddedTokens;
   private asNormalized!: AddedTokens;
   private readonly around: { before: number[]; after: number[] };
-  /** Whether a pattern of the file may backtrack, so that every text has a time limit. */
+  /** Whether a pattern may backtrack or the vocabulary is slow: every text has a time limit. */
   readonly limited: boolean;
   /** Rust drops unknown characters before it merges, so their neighbours may become adjacent. */
   private readonly forgets: boolean;
@@ -68,9 +69,10 @@ export class Encoder {
     this.vocabulary = model.tokens_to_ids;
     this.normalize = createNormalizer(json.normalizer);
     this.split = createPreTokenizer(json.pre_tokenizer);
-    this.limited = [...patterns(json.normalizer), ...patterns(json.pre_tokenizer)].some(
-      (pattern) => !isKnownPattern(pattern),
-    );
+    this.limited =
+      [...patterns(json.normalizer), ...patterns(json.pre_tokenizer)].some(
+        (pattern) => !isKnownPattern(pattern),
+      ) || unigram?.slow === true;
     const added = new Map(json.added_tokens.map(({ content, id }) => [content, id]));
     this.around = around(
       json.post_processor,
@@ -256,12 +258,19 @@ function shrinkage(step: Component | null, list: 'normalizers' | 'pretokenizers'
   }
 }
 
-/** The tokens that the post-processor adds before and after a single text. */
+/** Most tokens that a post-processor may add to a text, one or two in real ones. */
+const MOST_AROUND = 1000;
+
+/** The tokens that the post-processor adds before and after a single text. @throws Error */
 function around(
   step: Component | null,
   idOf: (token: string) => number | undefined,
 ): { before: number[]; after: number[] } {
-  const pair = (key: string): number[] => [(step?.[key] as [string, number])[1]];
+  const pair = (key: string): number[] => {
+    const id = (step?.[key] as unknown[] | undefined)?.[1];
+    if (isId(id)) return [id];
+    throw new Error(`its post-processor ${step?.type} has no "${key}" of a token and its id`);
+  };
   switch (step?.type) {
     case undefined:
     case 'ByteLevel':
@@ -283,6 +292,7 @@ function around(
       if (!Array.isArray(items) || items.some((item) => typeof item !== 'object' || item === null))
         throw new Error('its post-processor has no list `single`');
       const named = step?.['special_tokens'] as Record<string, { ids?: number[] }> | undefined;
+      let count = 0;
       const at = items.findIndex((item) => item.Sequence !== undefined);
       const of = (part: typeof items): number[] =>
         part.flatMap(({ SpecialToken: token }) => {
@@ -290,12 +300,16 @@ function around(
             token &&
             ((named && Object.hasOwn(named, token.id) ? named[token.id]?.ids : undefined) ??
               idOf(token.id));
-          if (found === undefined)
+          const ids = [found].flat();
+          if (!ids.every(isId))
             throw new Error(
               `its post-processor names the token ${JSON.stringify(token?.id)}, which is ` +
                 'not in the vocabulary',
             );
-          return found;
+          count += ids.length;
+          if (count > MOST_AROUND)
+            throw new Error(`its post-processor adds more than ${MOST_AROUND} tokens to a text`);
+          return ids;
         });
       return { before: of(items.slice(0, at)), after: of(items.slice(at + 1)) };
     }

@@ -24,6 +24,8 @@ export interface UnigramModel extends MergingModel {
   scores: number[];
   /** Log-probability of a character that is no token. */
   unk_score: number;
+  /** Whether tokens are so long that the search for them may take long at every character. */
+  slow: boolean;
   trie: {
     push(token: string): void;
     common_prefix_search(characters: string[], at: number): Iterable<string>;
@@ -64,21 +66,35 @@ export function* createBpe(model: Model): Steps<BpeModel> {
   return made;
 }
 
+/** Longest token of a Unigram model, and most characters of all together; XLM-R has 1.4 million. */
+const MOST_IN_TOKEN = 1024;
+const MOST_IN_ALL = 4_000_000;
+/** At every character the tokens that begin there are compared, each of at most this length. */
+const QUICK_TOKEN = 64;
+
 /** What the library takes off the lowest log-probability for a character that is no token. */
 const UNKNOWN_PENALTY = 10;
 
-/** The Unigram model. */
+/** The Unigram model. @throws Error, one clause, for one that needs too much memory or time */
 export function* createUnigram(model: Model): Steps<UnigramModel> {
   const tokens = model.vocab as [string, number][];
   const made = new Unigram({ ...model, vocab: tokens.slice(0, 1) }, '');
   made.tokens_to_ids = yield* idsOf(tokens);
   made.scores = [];
   let lowest = Infinity;
-  yield* forEach(tokens, ([token, score]) => {
+  let [characters, longest] = [0, 0];
+  yield* forEach(tokens, ([token, score], id) => {
+    characters += token.length;
+    longest = Math.max(longest, token.length);
+    if (token.length > MOST_IN_TOKEN)
+      throw new Error(`its token ${id} is ${token.length} characters long`);
+    if (characters > MOST_IN_ALL)
+      throw new Error(`its tokens have more than ${MOST_IN_ALL} characters together`);
     made.trie.push(token);
     made.scores.push(score);
     lowest = Math.min(lowest, score);
   });
+  made.slow = longest > QUICK_TOKEN;
   made.unk_score = lowest - UNKNOWN_PENALTY;
   const unknown = made.unk_token_id ?? null;
   if (unknown !== null) made.scores[unknown] = made.unk_score;

@@ -38,7 +38,7 @@ function unbounded(step: Component | null): BoundedNormalizer {
   if (UNICODE_FORMS.includes(type)) return (text, limit) => bounded(text.normalize(type), limit);
   switch (type) {
     case 'Sequence': {
-      const steps = list(step, 'normalizers').map(unbounded);
+      const steps = (step['normalizers'] as Component[]).map(unbounded);
       return (text, limit) => steps.reduce((result, normalize) => normalize(result, limit), text);
     }
     case 'Prepend':
@@ -89,7 +89,7 @@ export function createPreTokenizer(step: Component | null): PreTokenizer {
   if (step === null) return (chunks) => chunks;
   switch (step.type) {
     case 'Sequence': {
-      const steps = list(step, 'pretokenizers').map(createPreTokenizer);
+      const steps = (step['pretokenizers'] as Component[]).map(createPreTokenizer);
       return (chunks) => steps.reduce((result, next) => next(result), chunks);
     }
     case 'Split':
@@ -114,13 +114,6 @@ export function createPreTokenizer(step: Component | null): PreTokenizer {
     default:
       throw new Error(`its pre-tokenizer ${JSON.stringify(step.type)} is not supported`);
   }
-}
-
-function list(step: Component, key: string): Component[] {
-  const steps = step[key];
-  if (!Array.isArray(steps) || steps.some((inner) => typeof inner !== 'object' || inner === null))
-    throw new Error(`its Sequence has no list of ${key}`);
-  return steps as Component[];
 }
 
 const BEHAVIOURS = [

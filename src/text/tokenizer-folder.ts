@@ -2,8 +2,8 @@
 import { isUtf8 } from 'node:buffer';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { parseJsonInSteps } from '../files/json-steps.js';
-import { parseConfig } from '../files/json.js';
+import { parseConfigInSteps } from '../files/json-steps.js';
+import { objectOf } from '../files/json.js';
 import { TOKENIZER_FILES } from '../files/model-files.js';
 import { FileError, readRegular } from '../files/read.js';
 import { inTurns, type Steps } from '../files/steps.js';
@@ -77,7 +77,9 @@ function* parsePart(
 ): Steps<Record<string, unknown> | undefined> {
   if (bytes === undefined) return undefined;
   try {
-    return (yield* jsonOf(bytes)) as Record<string, unknown>;
+    const value = yield* parseConfigInSteps(bytes, 'vocab');
+    // What is wrong with a tokenizer.json is told by its own check.
+    return path.endsWith('tokenizer.json') ? (value as Record<string, unknown>) : objectOf(value);
   } catch (error) {
     throw new TextError(
       'ERR_TOKENIZER',
@@ -85,14 +87,6 @@ function* parsePart(
         'half-downloaded: fetch it again.',
       { cause: error },
     );
-  }
-}
-
-function* jsonOf(bytes: Buffer): Steps<unknown> {
-  try {
-    return yield* parseJsonInSteps(bytes, 'vocab');
-  } catch {
-    return parseConfig(bytes.toString()); // Python's NaN, or damaged
   }
 }
 

@@ -135,12 +135,10 @@ export function* checkTokenizerJson(json: unknown): Steps<TokenizerJson> {
     if (isList) throw new Error('its BPE vocabulary is a list');
     model.merges = yield* checkMerges(model.merges);
   }
-  const step = (
-    key: 'normalizer' | 'pre_tokenizer' | 'post_processor' | 'decoder',
-  ): Component | null => {
+  const step = (key: keyof typeof LISTS): Component | null => {
     const value = it[key] ?? null;
-    if (value !== null && typeof value !== 'object') throw new Error(`its ${key} is not an object`);
     checkStep(value, key);
+    if (value !== null) checkComponent(value, key);
     return value;
   };
   return {
@@ -162,6 +160,28 @@ const MAX_NAMED = 100_000;
 /** Longest text that a part writes or searches for; real ones have a few hundred characters. */
 const MAX_LITERAL = 10_000;
 
+/** The key of a Sequence's components, by the kind of these. */
+const LISTS = {
+  normalizer: 'normalizers',
+  pre_tokenizer: 'pretokenizers',
+  post_processor: 'processors',
+  decoder: 'decoders',
+} as const;
+
+/** @throws Error, one clause, for a component that is none, or a Sequence of such */
+function checkComponent(given: unknown, key: keyof typeof LISTS): asserts given is Component {
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
+    throw new Error(`its ${key} is or holds ${JSON.stringify(given)?.slice(0, 40)}, no component`);
+  const { type, [LISTS[key]]: inner } = given as Component;
+  if (typeof type !== 'string')
+    throw new Error(
+      `its ${key} has the type ${JSON.stringify(type ?? null).slice(0, 40)}, no text`,
+    );
+  if (type !== 'Sequence') return;
+  if (!Array.isArray(inner)) throw new Error(`its ${key} Sequence has no list of ${LISTS[key]}`);
+  for (const one of inner) checkComponent(one, key);
+}
+
 /** @throws Error for a part that is nested so deeply, or is so long, that it must be hostile */
 function checkStep(step: unknown, key: string): void {
   let parts = 0;
@@ -178,8 +198,12 @@ function checkStep(step: unknown, key: string): void {
   walk(step, 0);
 }
 
+/** Whether it can be a token's id. */
+export const isId = (id: unknown): id is number =>
+  Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID;
+
 function checkId(id: unknown, token: string): void {
-  if (!Number.isInteger(id) || (id as number) < 0 || (id as number) > MAX_ID)
+  if (!isId(id))
     throw new Error(
       `its token ${JSON.stringify(token.slice(0, 40))} has the id ${JSON.stringify(id)}, ` +
         `not a whole number from 0 to ${MAX_ID}`,

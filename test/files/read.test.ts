@@ -143,6 +143,40 @@ it.each([
   await expect(readRows(name)).rejects.toThrow(advice);
 });
 
+describe('a file that may be missing', () => {
+  const folder = (): string => {
+    const made = mkdtempSync(join(root, 'model-'));
+    const model = { type: 'BPE', vocab: { a: 0 }, merges: [] };
+    writeFileSync(join(made, 'tokenizer.json'), JSON.stringify({ model }));
+    return made;
+  };
+  const parts = ['tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json'];
+
+  it.each([...parts, 'chat_template.jinja'])('is no link without a file: %s', async (part) => {
+    const made = folder();
+    await expect(loadTokenizer({ folder: made })).resolves.toBeDefined();
+    symlinkSync(join(made, 'blob'), join(made, part));
+    await expect(loadTokenizer({ folder: made })).rejects.toThrow(
+      `cannot read ${join(made, part)}: there is no such file, only a link to it`,
+    );
+  });
+
+  it.each(parts)('holds an object: %s', async (part) => {
+    for (const [text, what] of [
+      ['null', 'null'],
+      ['42', '42'],
+      ['[]', 'a list'],
+    ] as const) {
+      const made = folder();
+      writeFileSync(join(made, part), text);
+      await expect(loadTokenizer({ folder: made })).rejects.toMatchObject({
+        code: 'ERR_TOKENIZER',
+        message: expect.stringContaining(`${part} is not valid JSON (it holds ${what} and not`),
+      });
+    }
+  });
+});
+
 it('text that is not UTF-8 is told, and not read with other characters', async () => {
   const latin = (name: string, text: string): string => {
     const path = join(root, name);

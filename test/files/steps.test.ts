@@ -86,6 +86,13 @@ it('is not cut where very many lists are open', () => {
   expect(Array.isArray(atOnce(parseJsonInSteps(Buffer.from(deep))))).toBe(true);
 });
 
+it('of more parts than any file needs is refused', () => {
+  const text = `[${'[],'.repeat(5_000_001)}0]`;
+  expect(() => atOnce(parseJsonInSteps(Buffer.from(text)))).toThrow(
+    'it has 10000003 entries, and at most 10000000 are read',
+  );
+});
+
 it('a sort in steps is the stable sort', async () => {
   const items = Array.from({ length: 5 * STEP_ITEMS + 7 }, (_, at) => ({ key: integer(50), at }));
   const compare = (a: { key: number }, b: { key: number }) => a.key - b.key;

@@ -263,9 +263,34 @@ describe('a template', () => {
   });
 });
 
+it('a Unigram vocabulary of long tokens is searched under a time limit', () => {
+  const limited = (token: string): boolean =>
+    encoder({ model: { type: 'Unigram', vocab: [[token, -1]] } }).limited;
+  expect(limited('a'.repeat(64))).toBe(false);
+  expect(limited('a'.repeat(65))).toBe(true);
+});
+
 describe('a tokenizer.json', () => {
   const step = { type: 'TemplateProcessing', special_tokens: {} };
   const unigram = { type: 'Unigram', vocab: [['a', -1]] };
+  const named = (ids: number[]) => ({ special_tokens: { x: { id: 'x', ids, tokens: ['x'] } } });
+  const adding = (count: number) => ({
+    ...step,
+    single: [{ SpecialToken: { id: 'x', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+    ...named(Array<number>(count).fill(0)),
+  });
+  const replace = { type: 'Replace', pattern: { String: 'a' }, content: 'aaaaaaaa' };
+  const multiplying = { type: 'Sequence', decoders: [replace, replace, { type: 'Fuse' }] };
+  const strip = { type: 'Strip', content: '', start: 1e9 };
+  const stripping = {
+    type: 'Sequence',
+    decoders: [{ ...replace, content: 'b' }, { type: 'Fuse' }, strip],
+  };
+  const long = Array.from({ length: 1100 }, (_, i) => ({
+    id: 1 + i,
+    content: `${i} ${'a'.repeat(1000)}`,
+  }));
+  const chunks = Array.from({ length: 4100 }, (_, i) => [`${i} ${'a'.repeat(1000)}`, -1]);
   const many = Array.from({ length: 100_001 }, () => ({ SpecialToken: { id: 'a', type_id: 0 } }));
   it.each<[string, object, RegExp]>([
     [
@@ -281,6 +306,31 @@ describe('a tokenizer.json', () => {
     ['no list', { post_processor: { ...step, single: null } }, /no list `single`/],
     ['nothing in its list', { post_processor: { ...step, single: [null] } }, /no list `single`/],
     ['too long a list', { post_processor: { ...step, single: many } }, /more than 100000 parts/],
+    ['many ids', { post_processor: adding(1001) }, /adds more than 1000 tokens to a text/],
+    ['ids that are none', { post_processor: { ...adding(0), ...named([-1]) } }, /names the token/],
+    ['no cls', { post_processor: { type: 'BertProcessing' } }, /BertProcessing has no "cls"/],
+    ['no processors', { post_processor: { type: 'Sequence' } }, /no list of processors/],
+    [
+      'a list for a normalizer',
+      { normalizer: [] },
+      /its normalizer is or holds \[\], no component/,
+    ],
+    ['no type', { pre_tokenizer: {} }, /its pre_tokenizer has the type null, no text/],
+    ['a type that is none', { decoder: { type: {} } }, /its decoder has the type \{\}, no text/],
+    ['no decoder', { decoder: { type: 'Sequence', decoders: [null] } }, /holds null, no compon/],
+    ['a decoder that multiplies', { decoder: multiplying }, /makes up to 64 bytes of one byte/],
+    ['a decoder that strips', { decoder: stripping }, /strips 1000000000 times ""/],
+    ['added tokens of megabytes', { added_tokens: long }, /too many and too long to be searched/],
+    [
+      'a long Unigram token',
+      { model: { ...unigram, vocab: [['a'.repeat(2000), -1]] } },
+      /2000 char/,
+    ],
+    [
+      'a long Unigram vocabulary',
+      { model: { ...unigram, vocab: chunks } },
+      /more than 4000000 cha/,
+    ],
   ])('with %s is refused in one sentence', async (_, part, message) => {
     const folder = temporaryFolder();
     const model = { type: 'BPE', vocab: { a: 0 }, merges: [] };
