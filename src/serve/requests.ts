@@ -102,10 +102,19 @@ const chat = z.strictObject({
   modalities: only('modalities', ['text']),
 });
 
-const ids = z.array(z.int().min(0)).min(1);
+/** A body may hold a million token ids, and a schema makes a message of each wrong one. */
+const isToken = (id: unknown): boolean => Number.isSafeInteger(id) && (id as number) >= 0;
+const isTokens = (it: unknown): boolean => Array.isArray(it) && it.length > 0 && it.every(isToken);
+const isText = (it: unknown): boolean => typeof it === 'string';
+const prompt = z.custom<string | number[] | string[] | number[][]>(
+  (it) =>
+    isText(it) ||
+    isTokens(it) ||
+    (Array.isArray(it) && it.length > 0 && (it.every(isText) || it.every(isTokens))),
+);
 const completion = z.strictObject({
   ...sampling,
-  prompt: z.union([z.string(), ids, z.array(z.string()).min(1), z.array(ids).min(1)]),
+  prompt,
   logprobs: z.int().min(0).max(TOP_LOGPROBS).nullish(),
   echo: only('echo', false),
   suffix: only('suffix', ''),
@@ -147,11 +156,34 @@ function parse<T extends { stream?: unknown; stream_options?: unknown }>(
   const relevant = Object.fromEntries(
     Object.entries(body).filter(([key, value]) => !IGNORED.includes(key) && value !== null),
   );
+  refuseManyEntries(relevant);
   const parsed = schema.safeParse(relevant);
   if (!parsed.success) throw refusal(parsed.error.issues[0]!, relevant);
   if (parsed.data.stream_options && parsed.data.stream !== true)
     throw new RequestError(400, 'stream_options needs stream: true.', 'stream_options');
   return parsed.data;
+}
+
+/** Most entries of a body's lists and objects besides its prompt, 16 thousand messages. */
+const MOST_ENTRIES = 50_000;
+/** How deep the schemas look: messages, a message, its content, a part. */
+const DEPTH = 4;
+
+/** @throws RequestError for a body that the schema would take seconds and much memory to refuse */
+function refuseManyEntries({ prompt: _, ...body }: Record<string, unknown>): void {
+  let entries = 0;
+  const look = (value: unknown, depth: number): void => {
+    if (typeof value !== 'object' || value === null || depth > DEPTH) return;
+    const inner = Object.values(value);
+    entries += inner.length;
+    if (entries > MOST_ENTRIES)
+      throw new RequestError(
+        400,
+        `The body has more than ${MOST_ENTRIES} messages, keys and items; send fewer.`,
+      );
+    for (const one of inner) look(one, depth + 1);
+  };
+  look(body, 0);
 }
 
 function refusal(issue: z.core.$ZodIssue, body: object): RequestError {

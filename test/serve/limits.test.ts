@@ -98,6 +98,19 @@ describe('limits', () => {
     });
   });
 
+  it.each<[string, object, string]>([
+    ['prompts', { prompt: Array(1_000_000).fill({}) }, 'prompt must be text, token ids,'],
+    ['token ids', { prompt: Array(1_000_000).fill(1.5) }, 'prompt must be text, token ids,'],
+    ['stop strings', { stop: Array(100_000).fill(1) }, 'more than 50000 messages, keys and'],
+    ['keys', Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [i, 1])), 'more than 5'],
+    ['parts', { messages: Array(99).fill({ content: Array(999).fill(1) }) }, 'more than 50000'],
+  ])('does not describe each of very many wrong %s', async (_, body, message) => {
+    expect(await refusal(await complete(body))).toMatchObject({
+      status: 400,
+      message: expect.stringContaining(message),
+    });
+  });
+
   it('answers where best_of asks for nothing', async () => {
     const { choices } = (await (await complete({ n: 2, best_of: 2 })).json()) as {
       choices: unknown[];
