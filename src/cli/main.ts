@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { endProcess, hasJoined, hasRanks } from '../engine/ranks.js';
+import { explainSystemError } from '../files/errors.js';
 import { withoutSecrets } from '../files/secrets.js';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
@@ -203,7 +204,8 @@ function refuseRanks(name: string): void {
 }
 
 /** Prints one sentence to stderr, the stack on request, and with --json the error as JSON. */
-function report(error: unknown, args: readonly string[]): number {
+function report(thrown: unknown, args: readonly string[]): number {
+  const error = explainSystemError(thrown);
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
     reportJson(args, 'ERR_USAGE', error.message.replace(/^error: /, ''));

@@ -4,6 +4,7 @@
  * Progress goes to stderr, so that stdout stays free for results.
  */
 import colours from 'picocolors';
+import { withoutControls } from '../files/secrets.js';
 import type { ModelProgress } from '../models/resolve.js';
 import type { RunEvent } from '../run/events.js';
 import type { StepRecord } from '../run/stages/optimise.js';
@@ -66,7 +67,7 @@ export class Progress {
   }
 
   warn(message: string): void {
-    this.write(`${colours.yellow('warning')} ${message}`);
+    this.write(`${colours.yellow('warning')} ${withoutControls(message)}`);
   }
 
   /** A warning that a command with two models would print for each of them. */

@@ -1,7 +1,7 @@
 /** Results on stdout: tables, lines, JSON. Only this file and progress.ts write to a terminal. */
 import colours from 'picocolors';
 import { average } from '../data/average.js';
-import { withoutSecrets } from '../files/secrets.js';
+import { withoutControls, withoutSecrets } from '../files/secrets.js';
 import type { MeanInterval, SeedGroup } from '../report/compare.js';
 import type { PhaseReport } from '../report/metrics.js';
 import { thousands } from './progress.js';
@@ -28,7 +28,7 @@ export function printJson(value: unknown, out: Output = process.stdout): void {
 
 /** Prints `cream: MESSAGE`, without passwords in URLs. */
 export function printError(message: string, out: Output = process.stderr): void {
-  out.write(`${colours.red('cream:')} ${withoutSecrets(message)}\n`);
+  out.write(`${colours.red('cream:')} ${withoutControls(withoutSecrets(message))}\n`);
 }
 
 /** Columns padded to their widest cell; the first is text, the others are right-aligned. */

@@ -60,3 +60,32 @@ export function explainDiskError(error: unknown, directory: string): unknown {
   }
   return error;
 }
+
+/** What the system's codes mean. */
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file or folder',
+  ENOTDIR: 'a part of its path is no folder',
+  EISDIR: 'it is a folder',
+  EEXIST: 'it is there already',
+  ENOTEMPTY: 'the folder is not empty',
+  EACCES: 'it is not allowed; check its permissions',
+  EPERM: 'it is not allowed; check its permissions',
+  EROFS: 'its disk is read-only',
+  ENOSPC: 'its disk is full; free some space',
+  EDQUOT: 'its disk is full; free some space',
+  ELOOP: 'its links lead in a circle',
+  ENAMETOOLONG: 'its name is too long',
+  EMFILE: 'too many files are open; raise the limit with ulimit -n',
+  ENFILE: 'too many files are open on this machine',
+  EIO: 'the disk or device failed; check it',
+  ENXIO: 'it is a pipe or a device that does not answer',
+  ESTALE: 'its network disk has lost it; run the command again',
+};
+
+/** The error of a system call on a file as one sentence; every other error as it is. */
+export function explainSystemError(error: unknown): unknown {
+  const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
+  const reason = REASONS[code ?? ''];
+  if (reason === undefined || syscall === undefined || path === undefined) return error;
+  return Object.assign(new Error(`Cannot use ${path}: ${reason}.`, { cause: error }), { code });
+}

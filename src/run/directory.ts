@@ -41,6 +41,11 @@ import {
 export function requireRun(directory: string): void {
   const path = join(directory, RECIPE);
   if (existsSync(path)) return;
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() === false)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${directory} is not a run directory: it is no folder; name the one that \`cream run\` made.`,
+    );
   throw new RunError(
     'ERR_RUN_DATA',
     isThere(join(directory, RUN))

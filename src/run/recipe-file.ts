@@ -73,7 +73,7 @@ export function parseRecipe(
   if (faults.length > 0)
     throw new RunError(
       'ERR_RECIPE',
-      faults.map((f) => `${at(f.pos[0])} ${sentence(f.message)}`).join('\n'),
+      listed(faults.map((f) => `${at(f.pos[0])} ${sentence(f.message)}`)),
     );
 
   const data = toData(document, name);
@@ -93,7 +93,16 @@ export function parseRecipe(
     return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
   });
   // Two checks of one value (integer, and in range) may report the same message.
-  throw new RunError('ERR_RECIPE', [...new Set(found)].join('\n'));
+  throw new RunError('ERR_RECIPE', listed([...new Set(found)]));
+}
+
+/** Mistakes that are shown at once; a file that is no recipe has thousands. */
+const MOST_MISTAKES = 20;
+
+function listed(mistakes: readonly string[]): string {
+  const more = mistakes.length - MOST_MISTAKES;
+  const lines = mistakes.slice(0, MOST_MISTAKES);
+  return [...lines, ...(more > 0 ? [`and ${more} more mistakes`] : [])].join('\n');
 }
 
 /** @throws RunError unless `recipe` is complete, as parseRecipe() returns it */

@@ -1,6 +1,6 @@
 /** Commands used wrongly: exit codes, JSON on standard output, and flags that are never ignored. */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
@@ -103,6 +103,32 @@ it('cream push refuses a name that is no repository, also in a dry run', async (
     code: 2,
     stderr: expect.stringContaining("'a name' is not of the form org/name"),
   });
+});
+
+it('a file or a circle of links in place of a folder is one sentence', async () => {
+  const loop = join(work, 'loop');
+  symlinkSync(loop, loop);
+  for (const [args, message] of [
+    [['report', prompts], `${prompts} is not a run directory: it is no folder`],
+    [['verify', prompts], `${prompts} is not a run directory: it is no folder`],
+    [['report', loop], `Cannot use ${loop}: its links lead in a circle.`],
+    [['verify', loop], 'its links lead in a circle.'],
+    [['generate', '--prompt', 'a', '--model', loop], 'its links lead in a circle.'],
+  ] as const) {
+    const { code, stderr } = await cream(...args);
+    expect(code).toBe(1);
+    expect(stderr).toContain(message);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+  }
+});
+
+it('a recipe of very many mistakes names the first of them', async () => {
+  const path = join(work, 'brackets.yaml');
+  writeFileSync(path, '['.repeat(5000));
+  const { code, stderr } = await cream('run', path);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/and \d+ more mistakes\n$/);
+  expect(stderr.length).toBeLessThan(5000);
 });
 
 it('cream report writes the page of one run or of several where --output says', async () => {

@@ -3,7 +3,7 @@
  * with `--live`, a page that follows a run at work.
  */
 import { RunError } from '../../run/errors.js';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { comparePage } from '../../report/compare-page.js';
@@ -72,7 +72,8 @@ export function addReport(program: Command, cli: Cli): void {
 
 /** A folder that is no run stands for the runs in it, if there are any. */
 function runsIn(directory: string): string[] {
-  if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return [directory];
+  const isFolder = statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (!isFolder || existsSync(join(directory, RECIPE))) return [directory];
   const entries = readdirSync(directory, { withFileTypes: true });
   const found = entries
     .filter((entry) => entry.isDirectory())
