@@ -120,7 +120,12 @@ void adamw(AdamWState& state, const AdamWStep& step) {
   const AdamWScalars s = adamw_scalars(step);
   constexpr int64_t grain = kBlock / kStateBlock;
   parallel_for(0, (forms.n + kStateBlock - 1) / kStateBlock, grain,
-               [&](int64_t first, int64_t last) { adamw_forms_scalar(forms, first, last, s); });
+               [&](int64_t first, int64_t last) {
+                 const int64_t wide = fast_path() ? std::min(last, forms.n / kStateBlock) : first;
+                 if (wide > first)
+                   at_level([&]<Level L>() { adamw_forms_values<L>(forms, first, wide, s); });
+                 adamw_forms_scalar(forms, wide, last, s);
+               });
 }
 
 double sum_of_squares(const std::vector<Tensor>& tensors) {

@@ -1,7 +1,11 @@
 // Converts the small forms of an optimizer state to fp32 and back in plain ATen. The operations on
-// tensors of bits are those that the kernels apply per element (math.h), so this is their reference
-// too.
+// tensors of bits are those that the kernels apply per element (codes.h), so this is their
+// reference too. Masters on the CPU are split and joined in one pass.
 #include "ops/adamw/forms.h"
+
+#include "ops/adamw/codes.h"
+#include "ops/dispatch.h"
+#include "support/parallel.h"
 
 namespace cream::ops {
 namespace {
@@ -44,6 +48,12 @@ T* data(const Tensor& x) {
   return x.defined() ? static_cast<T*>(x.mutable_data_ptr()) : nullptr;
 }
 
+constexpr int64_t kGrain = int64_t{1} << 16;  // elements per thread at least
+
+bool in_one_pass(const Tensor& a, const Tensor& b) {
+  return fast_path() && a.is_cpu() && b.is_cpu() && a.is_contiguous() && b.is_contiguous();
+}
+
 }  // namespace
 
 AdamWForms forms_of(const AdamWState& state) {
@@ -65,6 +75,16 @@ AdamWForms forms_of(const AdamWState& state) {
 
 Tensor master_of(const AdamWState& state) {
   if (state.master.defined()) return state.master;
+  if (in_one_pass(state.weight, state.remainder)) {
+    const Tensor master = at::empty(state.weight.sizes(), state.weight.options().dtype(at::kFloat));
+    auto* const to = data<float>(master);
+    const auto* const weight = data<const uint16_t>(state.weight);
+    const auto* const remainder = data<const int16_t>(state.remainder);
+    parallel_for(0, master.numel(), kGrain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) to[i] = join_master(weight[i], remainder[i]);
+    });
+    return master;
+  }
   const Tensor upper = state.weight.view(at::kShort).to(at::kInt).bitwise_left_shift(16);
   return (upper + state.remainder.to(at::kInt)).view(at::kFloat);
 }
@@ -73,6 +93,15 @@ void set_master(AdamWState& state, const Tensor& master) {
   if (!state.weight.is_same(state.master)) state.weight.copy_(master);
   if (state.master.defined()) {
     if (!state.master.is_same(master)) state.master.copy_(master);
+    return;
+  }
+  if (in_one_pass(master, state.remainder) && state.weight.is_contiguous()) {
+    const auto* const from = data<const float>(master);
+    const auto* const weight = data<const uint16_t>(state.weight);
+    auto* const to = data<int16_t>(state.remainder);
+    parallel_for(0, master.numel(), kGrain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) to[i] = rest_of_master(from[i], weight[i]);
+    });
     return;
   }
   const Tensor upper = state.weight.view(at::kShort).to(at::kInt).bitwise_left_shift(16);

@@ -48,6 +48,10 @@ double sum_of_squares_scalar(const float* x, int64_t n);
 template <Level L>
 void adamw_values(float* master, float* m, float* v, const float* gradient, uint16_t* bf16,
                   int64_t n, const AdamWScalars& s);
+// Of whole blocks alone, with the bits of adamw_forms_scalar.
+template <Level L>
+void adamw_forms_values(const AdamWForms& forms, int64_t first, int64_t last,
+                        const AdamWScalars& s);
 template <Level L>
 double sum_of_squares_values(const float* x, int64_t n);
 

@@ -237,6 +237,28 @@ CHECK_CASE(
     }
 }
 
+CHECK_CASE("optim: small forms: the kernel of every level has the bits of the scalar loop") {
+  for (const OptimizerForms& forms : all_forms()) {
+    OptimizerParams params = plain_params(1e-3);
+    params.forms = forms;
+    Optimizer optimizer({{"w", at::randn({1, 70001}).to(at::kBFloat16)}}, params);
+    OptimizerEntry& entry = started(optimizer, 70001, 6);
+    entry.gradient.view(-1).slice(0, 512, 1024).zero_();  // blocks whose moments only decay
+    const ops::AdamWStep step{1e-3, 0.9, 0.999, 1e-8, 0.01, 4, 0.37};
+    OptimizerEntry scalar = copy_of(entry, at::kCPU);
+    {
+      const ops::ForcePlain plain;
+      for (int i = 0; i < 3; ++i) ops::adamw(scalar, step);
+    }
+    for (const ops::Level level : {ops::Level::avx2, ops::Level::avx512, ops::Level::avx512_bf16}) {
+      const ops::ForceLevel forced(level);
+      OptimizerEntry wide = copy_of(entry, at::kCPU);
+      for (int i = 0; i < 3; ++i) ops::adamw(wide, step);
+      check_same_state(wide, scalar);
+    }
+  }
+}
+
 CHECK_CASE(
     "optim: a master split into weight and remainder comes back to the bit, halfway values but for "
     "the last one") {
@@ -261,6 +283,11 @@ CHECK_CASE(
     const Tensor halfway =
         (whole.bitwise_and(0x1ffff) == 0x8000);  // a tie whose lower neighbour is even
     CHECK(at::equal(back, whole - halfway.to(at::kInt)));
+    OptimizerEntry plain = copy_of(entry, at::kCPU);
+    const ops::ForcePlain forced;
+    ops::set_master(plain, master);
+    check_same_state(plain, entry);
+    CHECK(at::equal(ops::master_of(plain).view(at::kInt), back));
   }
 }
 
