@@ -25,15 +25,14 @@ constexpr int64_t tile_values = tile_rows * k_chunk;
 constexpr int64_t panel_chunk = k_chunk * panel_columns;  // values of a panel per tile of the depth
 constexpr int64_t line = 64;                              // bytes
 constexpr int64_t ahead = 4 * panel_chunk;                // prefetch distance in a panel
-constexpr int64_t few_blocks = 2;                         // of rows: the panel does not stay in L1
 
 // The sums of up to 32 rows and 32 columns.
 struct alignas(64) Sums {
   float of[2 * tile_rows][panel_columns];
 };
 
-// What is fetched while a panel is multiplied: its own values, some steps ahead, into L1; or, where
-// many blocks of rows use it, the next panel into L2, an equal part in each step of each block.
+// What is fetched while a panel is multiplied: the next panel into L2, an equal part in each step
+// of each block of rows; or, without one, its own values, some steps ahead, into L1.
 struct Prefetch {
   const char* next = nullptr;
   int64_t lines = 0;  // a step
@@ -129,9 +128,8 @@ void multiply_as(const Product<amx, uint16_t>& p) {
   const int64_t blocks = (p.rows + 2 * tile_rows - 1) / (2 * tile_rows);
   for (int64_t panel = p.first; panel < p.last; ++panel) {
     const uint16_t* const weight = p.weight + panel * panel_size(p.in);
-    const Prefetch next = blocks > few_blocks && panel + 1 < p.last
-                              ? Prefetch(weight + panel_size(p.in), blocks)
-                              : Prefetch();
+    const Prefetch next =
+        panel + 1 < p.last ? Prefetch(weight + panel_size(p.in), blocks) : Prefetch();
     panel_product<false>(p.gathered, p.rows, weight, padded_in(p.in),
                          static_cast<Out*>(p.y) + (panel - p.first) * panel_columns, p.stride,
                          std::min(panel_columns, p.out - panel * panel_columns), next);
