@@ -314,11 +314,11 @@ function unrecorded(records: Records): string[] {
     (file) =>
       file !== METRICS &&
       !known.has(file) &&
-      (!inCheckpoint(file) || isRecorded(known, dirname(file))),
+      (!inCheckpoint(file) || hasRecord(known, dirname(file))),
   );
 }
 
-const isRecorded = (known: ReadonlySet<string>, folder: string): boolean =>
+const hasRecord = (known: ReadonlySet<string>, folder: string): boolean =>
   known.has(`${folder}/config.json`) || known.has(`${folder}/adapter_config.json`);
 
 /** Artefacts and files of checkpoints; other files in the directory are ignored. */
