@@ -6,6 +6,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdio>
 #include <mutex>
 #include <thread>
@@ -19,13 +20,17 @@ namespace {
 
 // Longest pause between two polls of an awaited key.
 constexpr std::chrono::milliseconds kLongestPause{64};
+constexpr const char* kOwnPort = "each run a MASTER_PORT of its own.";
 
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
-// The first line of an exception of c10d; the rest is its stack.
-std::string first_line(const std::exception& error) {
-  const std::string text = error.what();
-  return text.substr(0, text.find('\n'));
+// The sentence of an exception of c10d or Gloo, without its stack, its source file and its advice.
+std::string sentence_of(const std::exception& error) {
+  std::string text = error.what();
+  text = text.substr(0, text.find('\n'));
+  if (const size_t file = text.find("] "); text.rfind("[/", 0) == 0 && file != std::string::npos)
+    text.erase(0, file + 2);
+  return text.substr(0, text.find(". This is typically caused"));
 }
 
 // Turns exceptions of c10d into an Error of one sentence: `failed` (first line)`cause`.
@@ -37,7 +42,7 @@ auto explained(const char* failed, const char* cause, F&& ask) {
     throw;
   } catch (const std::exception& error) {
     throw Error(ErrorCode::io,
-                std::string("[parallel] ") + failed + " (" + first_line(error) + ")" + cause +
+                std::string("[parallel] ") + failed + " (" + sentence_of(error) + ")" + cause +
                     "; start the run again in the same way, and it goes on from what is saved.");
   }
 }
@@ -141,6 +146,31 @@ class C10dGroup : public Group {
   BackendPtr cpu_, device_;
 };
 
+// Says `sentence` if this lives longer than `patience`.
+class Patience {
+ public:
+  Patience(std::chrono::milliseconds patience, std::string sentence)
+      : waiting_([this, patience, sentence = std::move(sentence)] {
+          std::unique_lock lock(mutex_);
+          if (!wake_.wait_for(lock, patience, [this] { return over_; }))
+            std::fprintf(stderr, "cream: %s\n", sentence.c_str());
+        }) {}
+  ~Patience() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    wake_.notify_all();
+    waiting_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool over_ = false;
+  std::thread waiting_;  // last member: it reads the others
+};
+
 class C10dRanks : public Ranks {
  public:
   C10dRanks(const RankEnvironment& place, const RankTimes& times) : place_(place) {
@@ -151,11 +181,13 @@ class C10dRanks : public Ranks {
     options.waitWorkers = false;
     options.multiTenant = true;
     options.timeout = times.joining;
-    store_ = connect(options);
+    store_ = connect(options, times);
     await_all(times);
-    group_ = std::make_unique<C10dGroup>(store_, place, times);
     options.isServer = false;
-    watch_ = std::make_unique<Watch>(connect(options), place, times);
+    // A connection is busy while a process group waits on it for the addresses of the others; by
+    // the one above a rank learns meanwhile that another one has failed.
+    group_ = std::make_unique<C10dGroup>(connect(options, times), place, times);
+    watch_ = std::make_unique<Watch>(connect(options, times), place, times);
   }
 
   const RankEnvironment& place() const override { return place_; }
@@ -198,37 +230,65 @@ class C10dRanks : public Ranks {
   void leave() override { watch_->end(); }
 
  private:
-  StorePtr connect(const c10d::TCPStoreOptions& options) const {
+  std::string at_store() const {
+    return "the store at " + place_.master_address + ":" + std::to_string(place_.master_port);
+  }
+  std::string self() const { return "rank " + std::to_string(place_.rank); }
+  bool holds_store() const { return place_.rank == 0 && !place_.agent_store; }
+
+  StorePtr connect(const c10d::TCPStoreOptions& options, const RankTimes& times) const {
+    std::optional<Patience> patience;
+    if (place_.rank < 2 || place_.local_rank == 0)
+      patience.emplace(times.patience, "R" + self().substr(1) + " waits for " + at_store() +
+                                           ", which does not answer.");
     try {
       return c10::make_intrusive<c10d::PrefixStore>(
           "cream/attempt_" + std::to_string(place_.attempt),
           c10::make_intrusive<c10d::TCPStore>(place_.master_address, options));
     } catch (const std::exception& error) {
-      throw Error(ErrorCode::io, "[parallel] rank " + std::to_string(place_.rank) +
-                                     " cannot reach the store at " + place_.master_address + ":" +
-                                     std::to_string(place_.master_port) + " (" + first_line(error) +
-                                     "); check MASTER_ADDR, MASTER_PORT and the network.");
+      const std::string cause = sentence_of(error);
+      if (options.isServer && cause.find("EADDRINUSE") != std::string::npos)
+        throw Error(ErrorCode::io, "[parallel] rank 0 cannot hold the store, because port " +
+                                       std::to_string(place_.master_port) +
+                                       " is in use; give each run a MASTER_PORT of its own, and "
+                                       "RANK 0 to one process only.");
+      throw Error(ErrorCode::io, "[parallel] " + self() + " cannot reach " + at_store() + " (" +
+                                     cause + "); check MASTER_ADDR, MASTER_PORT and the network.");
     }
   }
 
   void await_all(const RankTimes& times) {
-    const int64_t there = add("joined", 1);
-    if (there == place_.size) set("complete", "1");
-    if (there > place_.size)
-      throw Error(ErrorCode::io, "[parallel] more than " + std::to_string(place_.size) +
-                                     " processes have joined the store at " +
-                                     place_.master_address + ":" +
-                                     std::to_string(place_.master_port) +
-                                     "; give every run a MASTER_PORT of its own.");
-    if (await("complete", times.patience)) return;
-    if (place_.rank < 2)  // one of them may be the rank that is missing
+    // Set once: "complete", or the sentence with which all ranks end.
+    const std::string outcome = "outcome";
+    const auto decide = [&](const std::string& value) {
+      answered([&] { store_->compareSet(outcome, {}, bytes_of(value)); });
+    };
+    const auto fail = [&](const std::string& what) {
+      decide(what);
+      if (holds_store()) std::this_thread::sleep_for(8 * kLongestPause);  // for the others to read
+      throw Error(ErrorCode::io, "[parallel] " + what);
+    };
+    const std::string size = std::to_string(place_.size);
+    const std::string first =
+        answered([&] { return text_of(store_->compareSet("size", {}, bytes_of(size))); });
+    if (first != size)
+      fail("WORLD_SIZE is " + size + " for " + self() + " and " + first + " for another one at " +
+           at_store() + "; give all ranks of a run the same, and " + kOwnPort);
+    if (add("rank/" + std::to_string(place_.rank), 1) > 1)
+      fail("several processes are " + self() + " at " + at_store() +
+           "; give each process of a run a RANK of its own, and " + kOwnPort);
+    if (add("joined", 1) == place_.size) decide("complete");
+    std::optional<std::string> decided = await(outcome, times.patience);
+    if (!decided && place_.rank < 2)  // one of them may be the rank that is missing
       std::fprintf(stderr, "cream: Rank %d waits for the other ranks: %d of %d have joined.\n",
                    place_.rank, static_cast<int>(add("joined", 0)), place_.size);
-    if (!await("complete", times.joining - times.patience))
+    if (!decided) decided = await(outcome, times.joining - times.patience);
+    if (!decided)
       throw Error(ErrorCode::io, "[parallel] only " + std::to_string(add("joined", 0)) + " of " +
-                                     std::to_string(place_.size) + " ranks have joined within " +
+                                     size + " ranks have joined within " +
                                      std::to_string(times.joining.count() / 1000) +
                                      " s; see the messages of the others, and start all of them.");
+    if (*decided != "complete") fail(*decided);
   }
 
   const RankEnvironment place_;
