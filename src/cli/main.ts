@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { endProcess, hasJoined, hasRanks } from '../engine/ranks.js';
+import { endProcess, hasJoined, hasRanks, isSilentRank } from '../engine/ranks.js';
 import { explainSystemError } from '../files/errors.js';
 import { withoutSecrets } from '../files/secrets.js';
 import { Interrupted } from '../run/errors.js';
@@ -65,22 +65,8 @@ const COMMANDS: readonly AddCommand[] = [
   addServe,
   addCompletion,
 ];
-/** Commands whose processes would do the same work, and write the same files, once per rank. */
-const ALONE = [
-  'generate',
-  'score',
-  'judge',
-  'prefer',
-  'train',
-  'merge',
-  'eval',
-  'rank-eval',
-  'win-rate',
-  'sweep',
-  'chat',
-  'serve',
-  'bench',
-];
+/** All others work in one process; several would write the same files. */
+const ON_RANKS = ['run', 'plan', 'doctor', 'recipes', 'completion'];
 /** Commands whose --out is a folder. */
 const MAKES_FOLDER = ['run', 'sweep', 'train', 'merge'];
 /**
@@ -97,7 +83,7 @@ if (process.exitCode !== 0 && hasJoined()) endProcess(process.exitCode);
 
 async function main(args: string[]): Promise<number> {
   const stop = new AbortController();
-  const quiet = args.includes('--quiet') || (hasRanks() && process.env['RANK'] !== '0');
+  const quiet = args.includes('--quiet') || isSilentRank();
   const progress = new Progress(process.stderr, undefined, quiet);
   let stopped: { by: StopSignal; at: number } | undefined;
   let ended = false;
@@ -125,9 +111,10 @@ async function main(args: string[]): Promise<number> {
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
     progress.stop();
-    if (stopped && (error instanceof Interrupted || stop.signal.aborted)) {
+    // Another rank may be the one that was told to stop.
+    if (error instanceof Interrupted || (stopped && stop.signal.aborted)) {
       tellStopped();
-      return EXIT_OF[stopped.by];
+      return EXIT_OF[stopped?.by ?? 'SIGTERM'];
     }
     ended = true;
     return report(error, args);
@@ -193,10 +180,10 @@ function filesOf(action: Command): [written: string[], given: string[]] {
 }
 
 function refuseRanks(name: string): void {
-  if (!ALONE.includes(name) || !hasRanks()) return;
+  if (ON_RANKS.includes(name) || !hasRanks()) return;
   throw Object.assign(
     new Error(
-      `cream ${name} computes in one process, and WORLD_SIZE is ${process.env['WORLD_SIZE']}: ` +
+      `cream ${name} works in one process, and WORLD_SIZE is ${process.env['WORLD_SIZE']}: ` +
         'start it without torchrun (unset WORLD_SIZE). `cream run` uses several processes.',
     ),
     { code: 'ERR_RECIPE' },
@@ -225,6 +212,6 @@ function report(thrown: unknown, args: readonly string[]): number {
  */
 function reportJson(args: readonly string[], code: string, message: string): void {
   if (!args.includes('--json') || args[0] === 'bench' || jsonIsPrinted()) return;
-  if (hasRanks() && process.env['RANK'] !== '0') return;
+  if (isSilentRank()) return;
   printLine(JSON.stringify({ error: { code, message: withoutSecrets(message) } }));
 }

@@ -33,6 +33,9 @@ export function rankPlace(): RankPlace {
  */
 export const hasRanks = (): boolean => !['', '1'].includes(process.env['WORLD_SIZE'] ?? '');
 
+/** Whether another rank prints the results; does not load the addon. */
+export const isSilentRank = (): boolean => hasRanks() && process.env['RANK'] !== '0';
+
 /** The process groups of this build: Gloo joins processes on CPUs, NCCL those on GPUs. */
 export const processGroups = (): { gloo: boolean; nccl: boolean } => addon().processGroups();
 
@@ -51,6 +54,8 @@ export class Ranks {
    */
   static async join(place: RankPlace): Promise<Ranks> {
     joined = true;
+    // c10d's own warnings, with their stacks, add nothing to the errors of this engine.
+    process.env['TORCH_CPP_LOG_LEVEL'] ??= 'ERROR';
     await runJob(() => addon().joinRanks());
     return new Ranks(place);
   }

@@ -3,7 +3,7 @@
  * model, SFT, iterations, and the record of a finished run.
  */
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setThreads } from '../engine/addon.js';
 import { resolveModel } from '../models/resolve.js';
 import type { RewardFunction } from '../reward/external.js';
@@ -29,6 +29,7 @@ import { requireRecorded } from './recorded.js';
 import { digestFile, type Records } from './records.js';
 import { lendRewardModel } from './reward-model.js';
 import { Outlets } from './sinks.js';
+import { startOf } from './same-start.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
@@ -120,7 +121,7 @@ async function prepare(
   // It may be a checkpoint of another run.
   await stoppable(signal, () => requireRecorded(base, signal));
   const { plan, digest } = await checkModel(records, recipe, resolved, signal, warn);
-  await team?.order({ do: 'begin', recipe, directory: resolve(directory), digest });
+  await team?.begin(await startOf(recipe, directory, digest, signal));
   const own = team ? placed(recipe, team.place) : recipe;
   const writes = new CheckpointWrites();
   const within = AbortSignal.any([signal, writes.signal]);

@@ -3,16 +3,13 @@
  * the ranks' store. They write no file and read only checkpoints and the examples of a training
  * from the run directory, which all ranks must see under the same path.
  */
-import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import type { DemonstrationRecord, MismatchedRecord } from '../data/records.js';
 import { setThreads } from '../engine/addon.js';
 import type { Ranks } from '../engine/ranks.js';
 import type { Trainer } from '../engine/trainer.js';
-import { modelDigest, resolveModel } from '../models/resolve.js';
 import { workContext, type Part, type WorkContext } from './context.js';
-import { RunError } from './errors.js';
+import { Interrupted } from './errors.js';
 import { adapterOf, Models } from './models.js';
 import { placed, threadsOf } from './placement.js';
 import { evaluationInTraining, trainedPairs } from './stages/in-training.js';
@@ -21,10 +18,11 @@ import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
 import { unitsOf } from './stages/stage.js';
 import { digestFile } from './records.js';
-import { onDisk, RECIPE } from './store.js';
+import { onDisk } from './store.js';
+import { agreedBase, type OwnStart } from './same-start.js';
 import { overlapped } from './overlap.js';
-import { fairShare, madeKey, orderKey, takeUnit } from './team.js';
-import type { Failure, MadeUnit, Order } from './team.js';
+import { answerKey, fairShare, madeKey, orderKey, takeUnit } from './team.js';
+import type { Ending, Failure, MadeUnit, Order } from './team.js';
 import { withMaker, type Making } from './work.js';
 
 const LOOK_MS = 1000;
@@ -33,16 +31,20 @@ const FAREWELL_MS = 15_000;
 type OrderOf<Do extends Order['do']> = Extract<Order, { do: Do }>;
 
 /**
- * Follows rank 0 to the end of the run; `signal` asks rank 0 to stop. Returns whether the run ended
- * well. @throws the error of this rank if rank 0 does not end the run because of it
+ * Follows rank 0 to the end of the run, which this rank was started with as `own`; `signal` asks
+ * rank 0 to stop. Returns whether the run ended well. @throws Interrupted if the run was stopped;
+ * the error of this rank if rank 0 does not end the run because of it
  */
-export async function follow(ranks: Ranks, signal: AbortSignal): Promise<boolean> {
-  const follower = new Follower(ranks);
+export async function follow(ranks: Ranks, own: OwnStart, signal: AbortSignal): Promise<boolean> {
+  const follower = new Follower(ranks, own);
   const askToStop = () => void ranks.push('stop', '1').catch(() => {});
   signal.addEventListener('abort', askToStop, { once: true });
   try {
-    return await follower.run();
+    const how = await follower.run();
+    if (how === 'stopped') throw new Interrupted();
+    return how === 'finished';
   } catch (error) {
+    if (error instanceof Interrupted) throw error;
     await follower.report(error);
     if (await follower.isOver()) return false;
     throw error;
@@ -57,17 +59,20 @@ class Follower {
   /** Makes the context of the run or of a part of an iteration; set by the order `begin`. */
   private contextOf: ((part?: Part) => WorkContext) | undefined;
 
-  constructor(private readonly ranks: Ranks) {}
+  constructor(
+    private readonly ranks: Ranks,
+    private readonly own: OwnStart,
+  ) {}
 
-  async run(): Promise<boolean> {
+  async run(): Promise<Ending> {
     try {
       for (;;) {
         const { order, key } = await this.next();
-        if (order.do === 'end') return !order.failed;
+        if (order.do === 'end') return order.how;
         await this.obey(order, key);
       }
     } catch (error) {
-      if (error instanceof Ended) return !error.failed;
+      if (error instanceof Ended) return error.how;
       throw error;
     } finally {
       await this.contextOf?.().models.dispose();
@@ -77,7 +82,12 @@ class Follower {
   /** Reports the failure of this rank to rank 0. */
   async report(error: unknown): Promise<void> {
     const { code = 'ERR_INTERNAL', message } = error as Partial<Failure>;
-    const failure = { rank: this.ranks.place.rank, code, message: message ?? String(error) };
+    const failure: Failure = {
+      rank: this.ranks.place.rank,
+      host: hostname(),
+      code,
+      message: message ?? String(error),
+    };
     await this.ranks.push('failures', JSON.stringify(failure));
   }
 
@@ -105,7 +115,7 @@ class Follower {
     switch (order.do) {
       case 'begin':
         this.contextOf = await this.begin(order);
-        return;
+        return this.answer(key, '');
       case 'make':
         return this.makeWork(order, key);
       case 'train':
@@ -124,29 +134,13 @@ class Follower {
     }
   }
 
-  private async begin({
-    recipe,
-    directory,
-    digest,
-  }: OrderOf<'begin'>): Promise<(part?: Part) => WorkContext> {
+  private async begin({ start }: OrderOf<'begin'>): Promise<(part?: Part) => WorkContext> {
     const { place } = this.ranks;
-    const here = `rank ${place.rank} on ${hostname()}`;
-    if (!existsSync(join(directory, RECIPE)))
-      throw new RunError(
-        'ERR_RUN_DATA',
-        `${here} does not see ${directory}: the run directory must lie on storage that all ` +
-          'machines share, under the same path.',
-      );
+    const { recipe, directory } = start;
     const { signal } = new AbortController();
-    const resolved = await resolveModel(recipe.model, { signal });
-    if ((await modelDigest(resolved, signal)) !== digest)
-      throw new RunError(
-        'ERR_RUN_MISMATCH',
-        `${here} has other weights of ${recipe.model} than rank 0: give all machines the same.`,
-      );
+    const base = await agreedBase(start, this.own, { signal });
     setThreads(threadsOf(recipe, place));
     const own = placed(recipe, place);
-    const { path: base } = resolved;
     const models = new Models({
       base,
       name: recipe.model,
@@ -221,7 +215,11 @@ class Follower {
     const { rank } = this.ranks.place;
     const file = files[rank]!;
     await onDisk(file, () => trainer.saveState(file));
-    await this.ranks.set(`${key}/saved/${rank}`, JSON.stringify(await digestFile(file)));
+    await this.answer(key, JSON.stringify(await digestFile(file)));
+  }
+
+  private answer(key: string, text: string): Promise<void> {
+    return this.ranks.set(answerKey(key, this.ranks.place.rank), text);
   }
 
   private async train({ phase, from, to, part }: OrderOf<'train'>): Promise<void> {
@@ -289,7 +287,7 @@ class Follower {
           if (!order.kept) return policy.model.dispose();
           return run.models.endTraining(policy.model, run.checkpoint(to), dtype);
         case 'end':
-          throw new Ended(order.failed);
+          throw new Ended(order.how);
         default:
           throw new Error(`The order ${order.do} does not belong to a training.`);
       }
@@ -299,7 +297,7 @@ class Follower {
 
 /** The run ended within a training. */
 class Ended extends Error {
-  constructor(readonly failed: boolean) {
+  constructor(readonly how: Ending) {
     super('The run has ended.');
   }
 }

@@ -40,7 +40,9 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
   const place = rankPlace();
   const ranks = place.size > 1 ? await joined(place, AbortSignal.any(given)) : undefined;
   if (ranks && ranks.place.rank > 0) {
-    if (!(await follow(ranks, AbortSignal.any([left.signal, ...given])))) process.exitCode = 1;
+    const own = { recipe, directory: options.directory };
+    const well = await follow(ranks, own, AbortSignal.any([left.signal, ...given]));
+    if (!well) process.exitCode = 1;
     return;
   }
   const queue = new EventQueue<RunEvent>();

@@ -10,6 +10,7 @@ import { setThreads } from '../engine/addon.js';
 import type { RankPlace, Ranks } from '../engine/ranks.js';
 import type { WorkHooks } from '../lm/hooks.js';
 import type { Part } from './context.js';
+import { Interrupted } from './errors.js';
 import type { RunEvent } from './events.js';
 import { overlapped } from './overlap.js';
 import { threadsOf } from './placement.js';
@@ -20,7 +21,7 @@ import { unitsOf, unitsThere, type BlockedStage } from './stages/stage.js';
 import type { Work } from './work.js';
 
 export type Order =
-  | { do: 'begin'; recipe: Recipe; directory: string; digest: string }
+  | { do: 'begin'; start: Start }
   /** Take units of a stage until none is left; of `part` of an iteration where there is one. */
   | { do: 'make'; work: Work; units: number; part?: Part | undefined }
   | { do: 'train'; phase: Phase; from: number; to: number; part?: Part | undefined }
@@ -35,11 +36,29 @@ export type Order =
   | { do: 'load'; checkpoints: number[]; part?: Part | undefined }
   /** Free all models but θ_n for these n. */
   | { do: 'keep'; checkpoints: number[] }
-  | { do: 'end'; failed: boolean };
+  | { do: 'end'; how: Ending };
+
+/** How a run ended. */
+export type Ending = 'finished' | 'failed' | 'stopped';
+
+/** What rank 0 was started with; the other ranks compare it with their own start. */
+export interface Start {
+  recipe: Recipe;
+  /** Absolute. */
+  directory: string;
+  /** The text of the run directory's lock, which rank 0 holds. */
+  lock: string;
+  /** Digests of the base model and of a reward model. */
+  model: string;
+  rewardModel: string | undefined;
+  /** What may change the last bits: versions, and on CPUs the level of the kernels. */
+  engine: { cream: string; torch: string; kernels?: string };
+}
 
 /** The failure of another rank. */
 export interface Failure {
   rank: number;
+  host: string;
   code: string;
   message: string;
 }
@@ -52,6 +71,8 @@ export interface MadeUnit {
 }
 
 export const orderKey = (number: number): string => `order/${number}`;
+/** The key of what a rank answers to the order of `key`. */
+export const answerKey = (key: string, rank: number): string => `${key}/answer/${rank}`;
 /** The key of the unit that the other ranks made as their `number`th, from 1. */
 export const madeKey = (key: string, number: number): string => `${key}/made/${number}`;
 
@@ -75,6 +96,8 @@ export class Team {
   /** Rejects with the failure of another rank. */
   readonly failed: Promise<never>;
   private fail: (error: Error) => void = () => {};
+  /** Resolves once all other ranks have begun the run. */
+  private begun: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly ranks: Ranks) {
     this.failed = new Promise((_, reject) => (this.fail = reject));
@@ -104,8 +127,15 @@ export class Team {
     return this.stopped.signal;
   }
 
-  /** Gives an order and returns its key. */
+  /** Begins the run on the other ranks, without waiting for them. */
+  async begin(start: Start): Promise<void> {
+    this.begun = this.answers(await this.order({ do: 'begin', start }));
+    this.begun.catch(() => {});
+  }
+
+  /** Gives an order and returns its key. The first work waits until all ranks have begun. */
   async order(order: Order): Promise<string> {
+    if (order.do === 'make' || order.do === 'train') await this.begun;
     const key = orderKey(this.orders++);
     await this.ranks.set(key, JSON.stringify(order));
     return key;
@@ -187,20 +217,25 @@ export class Team {
     saveOwn: (file: string) => Promise<Digest>,
   ): Promise<Digest[]> {
     const key = await this.order({ do: 'save state', files: [...files] });
-    const digests = [await saveOwn(files[0]!)];
-    for (let rank = 1; rank < this.size; rank++) {
-      const saved = `${key}/saved/${rank}`;
-      digests.push(JSON.parse(await this.ranks.await(saved, this.over.signal)) as Digest);
-      await this.ranks.remove(saved);
-    }
-    return digests;
+    const own = await saveOwn(files[0]!);
+    return [own, ...(await this.answers(key)).map((text) => JSON.parse(text) as Digest)];
   }
 
-  /** Lets the other ranks end; `failed`: with exit code 1. */
-  async end(failed: boolean): Promise<void> {
+  /** What each other rank answers to an order. */
+  private async answers(key: string): Promise<string[]> {
+    const texts: string[] = [];
+    for (let rank = 1; rank < this.size; rank++) {
+      texts.push(await this.ranks.await(answerKey(key, rank), this.over.signal));
+      await this.ranks.remove(answerKey(key, rank));
+    }
+    return texts;
+  }
+
+  /** Lets the other ranks end. */
+  async end(how: Ending): Promise<void> {
     clearInterval(this.timer);
     this.over.abort();
-    await this.order({ do: 'end', failed });
+    await this.order({ do: 'end', how });
     const until = performance.now() + FAREWELL_MS;
     while ((await this.ranks.add('left', 0)) < this.size - 1 && performance.now() < until)
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -213,8 +248,8 @@ export class Team {
     do {
       const text = await this.ranks.pop('failures');
       if (text !== null) {
-        const { rank, code, message } = JSON.parse(text) as Failure;
-        return Object.assign(new Error(`Rank ${rank}: ${message}`), { code });
+        const { rank, host, code, message } = JSON.parse(text) as Failure;
+        return Object.assign(new Error(`Rank ${rank} on ${host}: ${message}`), { code });
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     } while (performance.now() < until);
@@ -237,10 +272,10 @@ export async function withTeam(team: Team | undefined, work: () => Promise<void>
     // An operation of all ranks fails on every rank; the one that failed first says why.
     const first =
       (error as { code?: unknown }).code === 'ERR_IO' ? await team.failure(2000) : undefined;
-    await team.end(true);
+    await team.end(error instanceof Interrupted ? 'stopped' : 'failed');
     throw first ?? error;
   }
-  await team.end(false);
+  await team.end('finished');
 }
 
 /** The number of the next unit; undefined if none is left. */

@@ -253,6 +253,6 @@ describe('a command for one process', () => {
     const env = { WORLD_SIZE: '2', RANK: '1' };
     const { code, stderr } = await startCream(['chat', 'nothing'], env).finished;
     expect(code).toBe(2);
-    expect(stderr).toContain('cream chat computes in one process, and WORLD_SIZE is 2');
+    expect(stderr).toContain('cream chat works in one process, and WORLD_SIZE is 2');
   });
 });

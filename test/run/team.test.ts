@@ -93,7 +93,7 @@ it('puts the units of all ranks in their order, also where rank 0 makes the last
       .map(({ item }) => item),
   ).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   expect(saved[0]!.map(({ by }) => by)).toEqual(['rank 0', 'other', 'rank 0', 'rank 0']);
-  await team.end(false);
+  await team.end('finished');
 });
 
 it('asks the store nothing while it makes a unit', async () => {
@@ -109,7 +109,7 @@ it('asks the store nothing while it makes a unit', async () => {
   });
   await team.makeBlocks(made, [blocks[0]!], () => Promise.resolve(), hooks);
   expect(during).toBe(0);
-  await team.end(false);
+  await team.end('finished');
 });
 
 it('makes the next unit while a block is saved, and ends with the error of a save', async () => {
@@ -130,7 +130,7 @@ it('makes the next unit while a block is saved, and ends with the error of a sav
   const first = log.slice(log.indexOf('saves 0'));
   expect(first.slice(0, 3)).toEqual(['saves 0', 'makes 5', 'saved 0']);
   expect(store.values.get('order/0/stop')).toBe('1');
-  await team.end(true);
+  await team.end('failed');
 });
 
 it('cuts few blocks into four parts per rank, and deals many as they are', () => {

@@ -11,16 +11,17 @@ export interface RunningRanks {
   finished: Promise<Finished[]>;
 }
 
+/** `args`: of all ranks, or of each. */
 export async function startRanks(
   ranks: number,
-  args: readonly string[],
+  args: readonly string[] | ((rank: number) => readonly string[]),
   env: NodeJS.ProcessEnv = {},
   through: (rank: number) => readonly string[] = () => [],
 ): Promise<RunningRanks> {
   const port = String(await freePort());
   const started = Array.from({ length: ranks }, (_, rank) =>
     startCream(
-      args,
+      typeof args === 'function' ? args(rank) : args,
       {
         RANK: String(rank),
         LOCAL_RANK: String(rank),
@@ -74,7 +75,8 @@ export async function stopsOnTwo(
   expect(first!.code).toBe(143);
 }
 
-function freePort(): Promise<number> {
+/** A TCP port of this machine that nothing listens on. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { isSilentRank } from '../../engine/ranks.js';
 import { readRun } from '../../report/metrics.js';
 import { dryRun, type DryRun } from '../../run/dry-run.js';
 import { parseRecipe } from '../../run/recipe-file.js';
@@ -41,7 +42,11 @@ export function addRun(program: Command, cli: Cli): void {
       const { file, text } = await readRecipe(name);
       const recipe = parseRecipe(text, file, flags.set);
       const directory = flags.out ?? join('runs', basename(file).replace(/\.ya?ml$/, ''));
-      if (flags.dryRun) return printDryRun(await dryRun(recipe, directory), flags);
+      if (flags.dryRun) {
+        const planned = await dryRun(recipe, directory);
+        if (!isSilentRank()) printDryRun(planned, flags);
+        return;
+      }
       await work(directory, recipe, flags, cli);
     });
 }
