@@ -172,7 +172,8 @@ async function ask(
 /** The reason of a failure, also for undici's errors, whose cause is more specific. */
 function reason(error: unknown): string {
   const { message, cause } = error as Error;
-  return withoutSecrets((cause instanceof Error && cause.message) || message || String(error));
+  const said = (cause instanceof Error && cause.message) || message || String(error);
+  return withoutSecrets(said.replace(/\s+/g, ' ').trim());
 }
 
 const dispatchers = new Map<string, Dispatcher>();
@@ -248,10 +249,14 @@ function refusal(
       `The hub answered ${status} for ${what} and asks to wait ${waitText(wait)}; run the ` +
         'command again after that.',
     );
-  const message = `The hub answered ${status} for ${what}; try again later.`;
+  const answered = `The hub answered ${status} for ${what}`;
   return status >= 500 || status === 429 || status === 408
-    ? new Transient(message, status, wait)
-    : new ModelError('ERR_NETWORK', message);
+    ? new Transient(`${answered}; try again later.`, status, wait)
+    : new ModelError(
+        'ERR_NETWORK',
+        `${answered}, which another try would not change; check the name and HF_ENDPOINT, or ` +
+          'name local files.',
+      );
 }
 
 /** Milliseconds of a Retry-After header, which is in seconds or a date; 0 for none. */

@@ -3,6 +3,8 @@ import { posix } from 'node:path';
 import { z } from 'zod';
 import type { Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
+import { parseJsonInSteps } from '../files/json-steps.js';
+import { inTurns } from '../files/steps.js';
 import { endpointOf, readToken } from './environment.js';
 import {
   chunks,
@@ -113,12 +115,12 @@ export async function listRepository(
   const path = `api/${repository.kind}/${repository.id}/revision/${encodeURIComponent(revision)}`;
   for (let failures = 1; ; failures++) {
     try {
-      const text = await readListing(
+      const bytes = await readListing(
         `${fetching.endpoint}/${path}?blobs=true`,
         fetching,
         timeoutMs,
       );
-      return parseListing(text, fetching);
+      return await parseListing(bytes, fetching);
     } catch (error) {
       const passes = error instanceof Transient && error.status !== null;
       if (!passes || failures >= fetching.limits.attempts) throw error;
@@ -127,8 +129,8 @@ export async function listRepository(
   }
 }
 
-/** The text of a listing, within the limits of time and size for one. */
-async function readListing(url: string, fetching: Fetching, timeoutMs: number): Promise<string> {
+/** The JSON of a listing, within the limits of time and size for one. */
+async function readListing(url: string, fetching: Fetching, timeoutMs: number): Promise<Buffer> {
   const { listingMs, listingBytes } = fetching.limits;
   const total = AbortSignal.timeout(listingMs);
   const signal = fetching.signal ? AbortSignal.any([fetching.signal, total]) : total;
@@ -143,7 +145,7 @@ async function readListing(url: string, fetching: Fetching, timeoutMs: number): 
     const parts: Uint8Array[] = [];
     for await (const chunk of chunks(answer, listingBytes, tooLong, { ...fetching, signal }))
       parts.push(chunk);
-    return Buffer.concat(parts).toString('utf8');
+    return Buffer.concat(parts);
   } catch (error) {
     fetching.signal?.throwIfAborted();
     if (!total.aborted && error instanceof Cut)
@@ -162,8 +164,8 @@ async function readListing(url: string, fetching: Fetching, timeoutMs: number): 
   }
 }
 
-function parseListing(text: string, fetching: Fetching): Listing {
-  const json = parseJson(text) as { siblings?: unknown } | null;
+async function parseListing(bytes: Buffer, fetching: Fetching): Promise<Listing> {
+  const json = (await parseJson(bytes, fetching)) as { siblings?: unknown } | null;
   const count = Array.isArray(json?.siblings) ? json.siblings.length : 0;
   if (count > MOST_FILES)
     throw new ModelError(
@@ -186,10 +188,11 @@ function parseListing(text: string, fetching: Fetching): Listing {
   return { commit: data.sha, files, licence: typeof licence === 'string' ? licence : undefined };
 }
 
-function parseJson(text: string): unknown {
+async function parseJson(bytes: Buffer, { signal }: Fetching): Promise<unknown> {
   try {
-    return JSON.parse(text);
+    return await inTurns(parseJsonInSteps(bytes), signal);
   } catch {
+    signal?.throwIfAborted();
     return null;
   }
 }

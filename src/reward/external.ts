@@ -50,9 +50,11 @@ export async function callRewards(
       { cause },
     );
   }
-  if (!Array.isArray(values) && !ArrayBuffer.isView(values))
+  const isTyped = ArrayBuffer.isView(values) && 'length' in values; // a DataView has none
+  if (!Array.isArray(values) && !isTyped)
     throw new DataError(
-      `the reward function must return a list of numbers, but returned ${describe(values)}`,
+      'the reward function must return a list of numbers, but returned ' +
+        (values === undefined ? 'nothing' : describe(values)),
     );
   return fromValues(values as ArrayLike<unknown>, completions, 'the reward function');
 }

@@ -135,6 +135,19 @@ describe('a listing', () => {
     expect(asked('/api/')).toBe(3);
   });
 
+  it.each([300, 304, 400, 410, 451])('is not asked for again after %d', async (status) => {
+    hostile('listing', (_, __, response) => response.writeHead(status).end());
+    await expect(list()).rejects.toThrow(
+      `The hub answered ${status} for org/name@main, which another try would not change; check`,
+    );
+    expect(asked('/api/')).toBe(1);
+  });
+
+  it('that switches to another protocol is told on one line', async () => {
+    hostile('listing', (_, __, response) => response.writeHead(101).end());
+    await expect(list()).rejects.toThrow(/^127\.0\.0\.1:\d+ could not be reached [^\n]+ files\.$/);
+  });
+
   it('waits as Retry-After says, in seconds or as a date', async () => {
     for (const after of [() => '1', () => new Date(Date.now() + 2_000).toUTCString()]) {
       let first = true;
@@ -184,6 +197,7 @@ describe('a listing', () => {
     `{"sha": "${COMMIT}", "siblings": [{"rfilename": "a", "lfs": 3}]}`,
     '['.repeat(100_000),
     '<html>sign in</html>',
+    `{"sha": "${COMMIT}", "siblings": [${'{},'.repeat(6_000_000)}{}]}`,
   ])('that is none is refused: %#', async (body) => {
     hostile('listing', (_, __, response) => response.end(body));
     await expect(list()).rejects.toThrow(/did not answer like a Hugging Face hub; check/);

@@ -147,6 +147,8 @@ describe('a reward function', () => {
       () => [1, 2, NaN, 4, 5, 6],
       /the reward function gave NaN for sample 2 of prompt "builtin-/,
     ],
+    ['nothing', (() => undefined) as never, /return a list of numbers, but returned nothing/],
+    ['a DataView', (() => new DataView(new ArrayBuffer(6))) as never, /return a list of numbers/],
   ])('that gives %s is named with its completion', async (_, rewards, message) => {
     await expect(tinyRun([...FIXED, 'reward.source=function'], { rewards })).rejects.toThrow(
       message,
