@@ -17,3 +17,39 @@ export function openTerminal(signal: AbortSignal): Interface {
   signal.addEventListener('abort', () => terminal.close(), { once: true });
   return terminal;
 }
+
+/** Longest line of standard input, in characters; no model's context holds as much. */
+const LONGEST_LINE = 2 ** 26;
+
+/**
+ * The lines of a standard input that is no terminal, until `signal` is aborted. @throws Error for a
+ * line without an end, or an input that cannot be read
+ */
+export async function* pipedLines(signal: AbortSignal): AsyncGenerator<string> {
+  const input = process.stdin.setEncoding('utf8');
+  const stop = (): void => void input.destroy();
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  let parts: string[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of input as AsyncIterable<string>) {
+      const [first = '', ...others] = chunk.split(/\r\n|[\n\r]/);
+      parts.push(first);
+      length += first.length;
+      if (length > LONGEST_LINE)
+        throw new Error(`it has a line of more than ${LONGEST_LINE} characters; send shorter ones`);
+      for (const next of others) {
+        yield parts.join('');
+        parts = [next];
+        length = next.length;
+      }
+    }
+    if (length > 0) yield parts.join('');
+  } catch (error) {
+    if (signal.aborted) return;
+    throw new Error(`Cannot read standard input: ${(error as Error).message}.`, { cause: error });
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}

@@ -64,7 +64,34 @@ describe('cream chat', () => {
   });
 });
 
+it('cream chat ends in a sentence on a line without an end', async () => {
+  const child = spawn(process.execPath, [main, 'chat', model]);
+  let said = '';
+  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  child.stdin.on('error', () => {});
+  const part = 'x'.repeat(2 ** 20);
+  const more = (): void => {
+    while (child.stdin.writable && child.stdin.write(part));
+  };
+  child.stdin.on('drain', more);
+  more();
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  expect(code).toBe(1);
+  expect(said).toBe(
+    'cream: Cannot read standard input: it has a line of more than 67108864 characters; send ' +
+      'shorter ones.\n',
+  );
+});
+
 describe('cream chat without a reader', () => {
+  it('leaves the lines that it has got', async () => {
+    const child = spawn(process.execPath, [main, 'chat', model, '--max-new-tokens', '2']);
+    child.stdin.on('error', () => {});
+    child.stdin.end('hi\n/reset\n'.repeat(200_000));
+    child.stdout.once('data', () => child.stdout.destroy());
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(0);
+  });
+
   it('ends', async () => {
     const child = spawn(process.execPath, [main, 'chat', model, '--max-new-tokens', '2']);
     const more = setInterval(() => child.stdin.write('hi\n/reset\n'), 20);

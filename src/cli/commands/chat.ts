@@ -1,6 +1,5 @@
 /** `cream chat`: a conversation on the terminal, with one model or with two side by side. */
 import { RunError } from '../../run/errors.js';
-import type { Interface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { CreamError } from '../../engine/errors.js';
 import type { LanguageModel } from '../../lm/language-model.js';
@@ -13,7 +12,7 @@ import { withModels } from '../stage.js';
 import { sideBySide } from '../columns.js';
 import { completionRecord } from '../output.js';
 import { printLine } from '../table.js';
-import { openTerminal } from '../terminal.js';
+import { openTerminal, pipedLines } from '../terminal.js';
 
 const KEYS = ['model', ...ANSWER_KEYS];
 const SAMPLING = [
@@ -81,19 +80,20 @@ async function converse(
   flags: Flags,
   cli: Cli,
 ): Promise<void> {
-  const { signal } = cli;
   const terminal = process.stdin.isTTY === true;
-  const input = openTerminal(signal);
   // A reader that has gone, such as head, wants no more answers.
-  process.stdout.once('error', () => input.close());
+  const gone = new AbortController();
+  process.stdout.once('error', () => gone.abort());
+  const signal = AbortSignal.any([cli.signal, gone.signal]);
   if (terminal && !flags.json)
     printLine('Write a message. /reset starts again, /exit or Ctrl-D ends.');
-  for await (const line of lines(input, terminal)) {
+  for await (const line of terminal ? typedLines(signal) : pipedLines(signal)) {
     const text = line.trim();
-    if (text === '/exit') break;
+    if (signal.aborted || text === '/exit') break;
     if (text === '/reset') for (const one of speakers) one.messages = opening(settings);
     else if (text !== '')
       await turn(speakers, text, settings, flags, signal).catch((error: unknown) => {
+        if (gone.signal.aborted) return;
         if (signal.aborted || !isRefusal(error)) throw error;
         for (const { messages } of speakers) if (messages.at(-1)?.role === 'user') messages.pop();
         if (flags.json) printLine(JSON.stringify({ message: text, error: refusalOf(error) }));
@@ -101,7 +101,6 @@ async function converse(
         if (!terminal) process.exitCode = 1;
       });
   }
-  input.close();
 }
 
 /** A message that the model or its template cannot take, which is no end of the conversation. */
@@ -111,11 +110,16 @@ const isRefusal = (error: unknown): error is CreamError | TextError =>
 
 const refusalOf = ({ code, message }: CreamError | TextError) => ({ code, message });
 
-async function* lines(input: Interface, terminal: boolean): AsyncGenerator<string> {
-  if (terminal) input.prompt();
-  for await (const line of input) {
-    yield line;
-    if (terminal) input.prompt();
+async function* typedLines(signal: AbortSignal): AsyncGenerator<string> {
+  const input = openTerminal(signal);
+  try {
+    input.prompt();
+    for await (const line of input) {
+      yield line;
+      input.prompt();
+    }
+  } finally {
+    input.close();
   }
 }
 
