@@ -220,8 +220,18 @@ const MOST_ROLES = 10;
 
 /** A template's message for a terminal: on one line, of at most 500 characters. */
 function quoted(error: unknown): string {
-  const said = (error as Error).message.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  const said = explained(error as Error)
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
+    .trim();
   return said.length > 500 ? `${said.slice(0, 500)}…` : said;
+}
+
+/** V8's limits in words that fit a template. */
+function explained({ name, message }: Error): string {
+  if (name !== 'RangeError') return message;
+  if (/call stack/.test(message))
+    return 'it fills the call stack: it is nested too deeply, or calls itself without end';
+  return /string length/.test(message) ? 'it makes a text that is too long' : message;
 }
 
 function boundedRange(start: number, stop?: number, step = 1): number[] {

@@ -245,6 +245,12 @@ describe('a template', () => {
       '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}',
       /chat template failed|call stack|ran for more/,
     ],
+    ['a tower of filters', `{{ 'x'${'|trim'.repeat(50_000)} }}`, /nested too deeply, or calls it/],
+    [
+      'a text beyond all texts',
+      "{{ ('a' * 10000).replace('a', 'b' * 100000) }}",
+      /text that is too/,
+    ],
   ])('that makes %s', (_, source, message) => expect(render(source)).toThrow(message));
 
   it('is not run on a conversation of many megabytes', () =>
