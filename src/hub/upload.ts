@@ -100,13 +100,19 @@ async function proxiedFetch(env: Environment, signal?: AbortSignal): Promise<typ
 }
 
 function explained(error: unknown, name: string): ModelError {
-  const { statusCode, message, cause } = error as Error & { statusCode?: number };
+  const { name: kind, statusCode, message, cause } = error as Error & { statusCode?: number };
   const reasons: Record<number, string> = {
     401: 'the token is not valid; make one that may write in the settings of the hub',
     403: 'the token may not write there; make one that may, or choose another --to',
     404: 'there is no such repository or branch',
   };
-  const detail = (cause instanceof Error && cause.message) || message;
+  // The library reads an answer without checking it.
+  const isForeign = ['TypeError', 'SyntaxError'].includes(kind) && cause === undefined;
+  const detail = isForeign
+    ? 'the answer is not that of a Hugging Face hub; check HF_ENDPOINT and the proxy in between'
+    : (statusCode ?? 0) >= 500
+      ? `the hub answered ${statusCode}; try again later`
+      : (cause instanceof Error && cause.message) || message;
   const reason = reasons[statusCode ?? 0] ?? withoutSecrets(detail).replace(/\.$/, '');
   return new ModelError(
     statusCode === 401 || statusCode === 403 ? 'ERR_GATED' : 'ERR_NETWORK',

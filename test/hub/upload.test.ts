@@ -174,4 +174,23 @@ describe('cream push', () => {
     }
     expect(hub.repositories.size).toBe(0);
   });
+
+  it.each([
+    ['<html>', 200, /: the answer is not that of a Hugging Face hub; check HF_ENDPOINT and/],
+    ['null', 200, /: the answer is not that of a Hugging Face hub; check HF_ENDPOINT and/],
+    ['{"files": 5}', 200, /: the answer is not that of a Hugging Face hub; check HF_ENDPOINT/],
+    ['', 503, /: the hub answered 503; try again later\.\n$/],
+  ])('refuses the answer %j with %d in one sentence', async (text, status, message) => {
+    const server = createServer((_, response) => response.writeHead(status).end(text));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const model = tinyModel({ tokenizer: true });
+    const { port } = server.address() as AddressInfo;
+    const env = { HF_ENDPOINT: `http://127.0.0.1:${port}` };
+    expect(await push([model, '--to', 'me/x'], env)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(message),
+    });
+    server.closeAllConnections();
+    server.close();
+  });
 });
