@@ -63,13 +63,14 @@ class AtomicFile {
 
  private:
   void write_all(const char* at, size_t size);
+  bool begin_sync();
 
   std::string path_;
   std::string folder_;
   std::string temporary_;
   int file_ = -1;
   uint64_t bytes_ = 0;
-  size_t unsynced_ = 0;  // bytes written since the last fdatasync
+  uint64_t begun_ = 0;  // bytes that the disk has or is writing
   std::unique_ptr<Digest> digest_;
 };
 
