@@ -2,12 +2,14 @@
 // each restart has its own part of it; without an agent rank 0 holds it.
 #include "parallel/ranks.h"
 
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -307,6 +309,9 @@ std::shared_ptr<Ranks>& current() {
 
 std::shared_ptr<Ranks> join_ranks(const RankEnvironment& place, const RankTimes& times) {
   if (!built_with_gloo() && !built_with_nccl()) throw missing_group(true);
+  // c10d's own warnings, with their stacks, add nothing to the errors of this engine.
+  setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);
+  c10::initLogging();
   return std::make_shared<C10dRanks>(place, times);
 }
 

@@ -54,8 +54,6 @@ export class Ranks {
    */
   static async join(place: RankPlace): Promise<Ranks> {
     joined = true;
-    // c10d's own warnings, with their stacks, add nothing to the errors of this engine.
-    process.env['TORCH_CPP_LOG_LEVEL'] ??= 'ERROR';
     await runJob(() => addon().joinRanks());
     return new Ranks(place);
   }

@@ -85,6 +85,16 @@ onRanks('ranks that do not belong together', () => {
     expect(told(all)).toEqual(all.map(() => expect.stringMatching(sentence)));
   });
 
+  it('say that they wait for a name that is not known, without warnings of libtorch', async () => {
+    const env = { MASTER_ADDR: 'name.invalid', MASTER_PORT: '1', WORLD_SIZE: '2', RANK: '1' };
+    const { child, finished } = startCream(runOf(recipe, join(work, 'apart'), []), env);
+    await new Promise((resolve) => child.stderr!.once('data', resolve));
+    child.kill('SIGTERM');
+    expect((await finished).stderr.trim()).toBe(
+      'cream: Rank 1 waits for the store at name.invalid:1, which does not answer.',
+    );
+  });
+
   it('say that they wait for a store that does not answer, and which port is in use', async () => {
     const stranger = createServer();
     await new Promise<void>((resolve) => stranger.listen(0, '127.0.0.1', resolve));
