@@ -80,7 +80,12 @@ export const madeKey = (key: string, number: number): string => `${key}/made/${n
 const UNITS_PER_RANK = 4;
 const POLL_MS = 20;
 const LOOK_MS = 1000;
-const FAREWELL_MS = 15_000;
+/** The longest wait of rank 0 for the others to leave; after a failure one of them may be gone. */
+const FAREWELL_MS: Readonly<Record<Ending, number>> = {
+  finished: 15_000,
+  stopped: 15_000,
+  failed: 4000,
+};
 
 interface Unit<Item> {
   block: Block<Item>;
@@ -236,7 +241,7 @@ export class Team {
     clearInterval(this.timer);
     this.over.abort();
     await this.order({ do: 'end', how });
-    const until = performance.now() + FAREWELL_MS;
+    const until = performance.now() + FAREWELL_MS[how];
     while ((await this.ranks.add('left', 0)) < this.size - 1 && performance.now() < until)
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     this.ranks.leave();

@@ -33,7 +33,7 @@ export async function trainCheckpoint<Example>(
   await rm(stepsFile, { force: true }); // its presence means that the checkpoint is complete
   const { settings } = objective;
   const state = trainingState(folder, run.plan, run.signal);
-  const start = { done: await state.steps(), total: totalSteps(objective), unit };
+  const start = { done: await state.steps(), total: totalSteps(objective), unit: 'steps' };
   await run.stage(of, start, async (hooks) => {
     const { team } = run;
     await team?.order({ do: 'train', phase: of.phase, from, to, part: run.part });
