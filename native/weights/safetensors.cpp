@@ -193,7 +193,9 @@ SafetensorsHeader parse_safetensors(const uint8_t* data, size_t size, const std:
                          " after it; the file is truncated. Fetch it again.");
   const std::string_view text(reinterpret_cast<const char*>(data) + 8, length);
   if (text.empty() || text[0] != '{')
-    bad_file(source, "the header does not start with '{'; this is no safetensors file.");
+    bad_file(source,
+             "the header does not start with '{', so this is no safetensors file; bring the model "
+             "from its source again.");
   const JsonValue root = parse_json(text, source);
   SafetensorsHeader out;
   const uint64_t data_begin = 8 + length;

@@ -313,21 +313,27 @@ export class LanguageModel {
           `${JSON.stringify(prompt) ?? 'undefined'}.`,
       );
     const messages = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
-    const context = this.model.config.maxPositionEmbeddings;
     const said = (messages as readonly (Partial<Message> | null)[])
       .map((m) => m?.content ?? '')
       .join('');
-    const fewest = this.tokenizer.fewestTokens(said);
+    this.#refuseTooLong(said, 'shorten it');
+    const { text, addSpecialTokens } = this.promptText(messages);
+    this.#refuseTooLong(text, 'shorten it, or its chat template');
+    return text.length <= SLICE_CHARACTERS && this.tokenizer.isQuick(text)
+      ? this.tokenizer.encode(text, { addSpecialTokens })
+      : textInSlices(this, text, new Slices(signal), addSpecialTokens);
+  }
+
+  /** @throws CreamError for a text that cannot fit the context, before it is tokenised */
+  #refuseTooLong(text: string, advice: string): void {
+    const context = this.model.config.maxPositionEmbeddings;
+    const fewest = this.tokenizer.fewestTokens(text);
     if (fewest > context)
       throw new CreamError(
         'ERR_INVALID_ARGUMENT',
         `The prompt has at least ${fewest} tokens and the model's context holds ${context}; ` +
-          'shorten it.',
+          `${advice}.`,
       );
-    const { text, addSpecialTokens } = this.promptText(messages);
-    return text.length <= SLICE_CHARACTERS && this.tokenizer.isQuick(text)
-      ? this.tokenizer.encode(text, { addSpecialTokens })
-      : textInSlices(this, text, new Slices(signal), addSpecialTokens);
   }
 
   /** The base's hub id or alias, or the path of a local one. */

@@ -38,7 +38,7 @@ async function load(
   if (template !== null)
     writeFileSync(
       join(folder, 'chat_template.jinja'),
-      templates.find(({ name }) => name === template)!.source,
+      templates.find(({ name }) => name === template)?.source ?? template,
     );
   return loadModel(folder, { dtype: 'float32' });
 }
@@ -81,6 +81,15 @@ describe('a completion ends', () => {
       await lm.dispose();
     },
   );
+});
+
+it('a template that writes far more than the context is refused before it is tokenised', async () => {
+  const text = 'word by word '.repeat(1000);
+  const lm = await load('gemma', `{% for i in range(99) %}${text}{% endfor %}`, {});
+  await expect(lm.generate('Why?', { maxNewTokens: 1 })).rejects.toThrow(
+    /^The prompt has at least \d+ tokens and the model's context holds \d+; shorten it, or its chat template\.$/,
+  );
+  await lm.dispose();
 });
 
 describe('a system message', () => {
