@@ -137,6 +137,10 @@ function misunderstood(path: string): string {
   return /[*?]/.test(path) ? '; * and ? stand for themselves, so list the files by name' : '';
 }
 
+/** Whether a file is there and this user may not read it. */
+export const isForbidden = ({ code }: { code?: string }): boolean =>
+  code === 'EACCES' || code === 'EPERM';
+
 /** A file that may be missing is not meant to be a link without one, as of a cut download. */
 function isLink(path: string): boolean {
   try {

@@ -4,7 +4,7 @@
  * and counted.
  */
 import { existsSync, readdirSync } from 'node:fs';
-import { readRegularSync, type FileError } from '../files/read.js';
+import { isForbidden, readRegularSync, type FileError } from '../files/read.js';
 import { basename, join } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { checkRecord, DataError, parseJsonl } from '../data/jsonl.js';
@@ -90,11 +90,10 @@ export class RunFolder {
     } catch (error) {
       const { code, reason } = error as FileError;
       if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      const why = reason.split(';')[0]!;
-      throw new DataError(
-        `cannot read ${join(this.path, file)}: ${why}; bring this file of the run back from a copy`,
-        { cause: error },
-      );
+      const why = isForbidden({ code })
+        ? reason
+        : `${reason.split(';')[0]!}; bring this file of the run back from a copy`;
+      throw new DataError(`cannot read ${join(this.path, file)}: ${why}`, { cause: error });
     }
   }
 

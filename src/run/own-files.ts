@@ -1,5 +1,5 @@
 /** Reads the files that a run wrote itself, and refuses a folder or pipe in their place. */
-import { FileError, readRegularSync, type FileKind } from '../files/read.js';
+import { FileError, isForbidden, readRegularSync, type FileKind } from '../files/read.js';
 import { RunError } from './errors.js';
 
 /** The bytes of a file of the run directory. @throws RunError if it cannot be read */
@@ -20,8 +20,8 @@ export const asRunError = (error: unknown): unknown =>
   error instanceof FileError
     ? new RunError(
         'ERR_RUN_DATA',
-        `Cannot read ${error.path}: ${error.reason}. It is a file of the run: bring it back from ` +
-          'a copy, or choose another --out.',
+        `Cannot read ${error.path}: ${error.reason}. It is a file of the run` +
+          (isForbidden(error) ? '.' : ': bring it back from a copy, or choose another --out.'),
         { cause: error },
       )
     : error;
