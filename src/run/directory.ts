@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { PromptRecord } from '../data/records.js';
-import { engineInfo } from '../engine/addon.js';
 import { isFile } from '../files/files.js';
 import { modelDigest, type ResolvedModel } from '../models/resolve.js';
 import { choosePrompts, readPrompts } from './data.js';
@@ -36,6 +35,7 @@ import {
   RUN_RECORDS,
   type Damage,
 } from './verify.js';
+import { versionsOf, type Versions } from './versions.js';
 
 /** @throws RunError if `directory` contains no run */
 export function requireRun(directory: string): void {
@@ -285,13 +285,12 @@ interface RunFile {
   model: { name: string; digest: string };
   /** Digests of the inputs (`inputDigests`); absent in runs of version 0.1.0. */
   sources?: Record<string, string>;
-  /** `kernels`: the level of the CPU's, which decides the last bits; absent on a GPU. */
-  versions: { cream: string; torch: string; kernels?: string };
+  versions: Versions;
 }
 
 /**
- * The run's base model must be the one that it began with. Returns its digest and the plan, on
- * which every artefact depends.
+ * The run's base model must be the one that it began with. Returns its digest, those of the other
+ * inputs and the plan, on which every artefact depends.
  */
 export async function checkModel(
   records: Records,
@@ -299,9 +298,8 @@ export async function checkModel(
   resolved: ResolvedModel,
   signal: AbortSignal,
   warn: (message: string) => void,
-): Promise<{ plan: string; digest: string }> {
+): Promise<{ plan: string; digest: string; sources: Record<string, string> }> {
   const directory = records.folder;
-  const { version, torch, cpu } = engineInfo();
   const file: RunFile & Required<Pick<RunFile, 'sources'>> = {
     format: FORMAT,
     recipe: recipeDigest(recipe),
@@ -310,11 +308,7 @@ export async function checkModel(
       digest: await stoppable(signal, () => modelDigest(resolved, signal)),
     },
     sources: await stoppable(signal, () => inputDigests(recipe, signal)),
-    versions: {
-      cream: version,
-      torch,
-      ...(recipe.device === 'cpu' && { kernels: cpu.level }),
-    },
+    versions: versionsOf(recipe),
   };
   const path = join(directory, RUN);
   const textOf = (content: RunFile) => `${JSON.stringify(content, null, 2)}\n`;
@@ -356,7 +350,7 @@ export async function checkModel(
   // An artefact does not depend on the number of iterations after it.
   const digest = recipeDigest({ ...recipe, iterations: 1 });
   const plan = sha256(`${digest} ${file.model.digest}`);
-  return { plan, digest: file.model.digest };
+  return { plan, digest: file.model.digest, sources: file.sources };
 }
 
 function sourceChanged(

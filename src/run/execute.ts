@@ -120,8 +120,12 @@ async function prepare(
   const base = resolved.path;
   // It may be a checkpoint of another run.
   await stoppable(signal, () => requireRecorded(base, signal));
-  const { plan, digest } = await checkModel(records, recipe, resolved, signal, warn);
-  await team?.begin(await startOf(recipe, directory, digest, signal));
+  const {
+    plan,
+    digest,
+    sources: digests,
+  } = await checkModel(records, recipe, resolved, signal, warn);
+  await team?.begin(startOf(recipe, directory, digest, digests));
   const own = team ? placed(recipe, team.place) : recipe;
   const writes = new CheckpointWrites();
   const within = AbortSignal.any([signal, writes.signal]);

@@ -5,13 +5,14 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { engineInfo } from '../engine/addon.js';
 import { modelDigest, resolveModel } from '../models/resolve.js';
 import { RunError } from './errors.js';
 import { firstDifference } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
+import { rewardModelDigest } from './sources.js';
 import { LOCK } from './store.js';
 import type { Start } from './team.js';
+import { versionsOf } from './versions.js';
 
 /** Shared storage may show a new file late. */
 const LATE_MS = 15_000;
@@ -20,20 +21,21 @@ const LOOK_MS = 100;
 /** The recipe and the run directory that a rank was started with. */
 export type OwnStart = Pick<Start, 'recipe' | 'directory'>;
 
-/** Rank 0's start; `model` is the digest of the base model. */
-export async function startOf(
+/** Rank 0's start, with the digests of the base `model` and of the run's other `inputs`. */
+export function startOf(
   recipe: Recipe,
   directory: string,
   model: string,
-  signal: AbortSignal,
-): Promise<Start> {
+  inputs: Readonly<Record<string, string>>,
+): Start {
+  const { source, model: judge } = recipe.reward;
   return {
     recipe,
     directory: resolve(directory),
     lock: readFileSync(join(directory, LOCK), 'utf8'),
     model,
-    rewardModel: await rewardModelDigest(recipe, signal),
-    engine: engineOf(recipe),
+    rewardModel: source === 'model' && judge !== null ? inputs[judge] : undefined,
+    versions: versionsOf(recipe),
   };
 }
 
@@ -50,11 +52,11 @@ export async function agreedBase(
     throw new RunError('ERR_RUN_MISMATCH', `This rank ${what}`);
   };
   const { recipe, directory } = start;
-  const engine = engineOf(own.recipe);
+  const versions = versionsOf(own.recipe);
   for (const name of ['cream', 'torch'] as const)
-    if (engine[name] !== start.engine[name])
+    if (versions[name] !== start.versions[name])
       refuse(
-        `runs ${name} ${engine[name]} and rank 0 ${start.engine[name]}: install the same ` +
+        `runs ${name} ${versions[name]} and rank 0 ${start.versions[name]}: install the same ` +
           'versions on all machines.',
       );
   const difference = firstDifference(start.recipe, own.recipe);
@@ -63,9 +65,9 @@ export async function agreedBase(
       `was started with ${difference.key} = ${difference.b} and rank 0 with ${difference.a}: ` +
         'start all ranks with the same recipe.',
     );
-  if (engine.kernels !== start.engine.kernels)
+  if (versions.kernels !== start.versions.kernels)
     refuse(
-      `has kernels for ${engine.kernels} and rank 0 for ${start.engine.kernels}, which round ` +
+      `has kernels for ${versions.kernels} and rank 0 for ${start.versions.kernels}, which round ` +
         'differently: use machines of one kind, or set CREAM_CPU_LEVEL to the lower level on all.',
     );
   if (!isSameFolder(own.directory, directory))
@@ -85,19 +87,6 @@ export async function agreedBase(
   if ((await rewardModelDigest(recipe, signal)) !== start.rewardModel)
     refuse(`has other weights of ${recipe.reward.model} than rank 0: give all machines the same.`);
   return resolved.path;
-}
-
-function engineOf({ device }: Pick<Recipe, 'device'>): Start['engine'] {
-  const { version, torch, cpu } = engineInfo();
-  return { cream: version, torch, ...(device === 'cpu' && { kernels: cpu.level }) };
-}
-
-async function rewardModelDigest(
-  { reward: { source, model } }: Pick<Recipe, 'reward'>,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  if (source !== 'model' || model === null) return undefined;
-  return modelDigest(await resolveModel(model, { signal }), signal);
 }
 
 /** Links may give a folder several names. */

@@ -31,9 +31,18 @@ export async function inputDigests(
       digests[source] = `hub:${(await fetchDataset(source, { signal })).commit}`;
     else if (isFile(source)) digests[source] = await sha256File(source, signal);
   }
-  if (judge === 'model' && model !== null)
-    digests[model] = await modelDigest(await resolveModel(model, { signal }), signal);
+  const judging = await rewardModelDigest(recipe, signal);
+  if (judging !== undefined) digests[model!] = judging;
   return digests;
+}
+
+/** The digest of the model that gives the rewards; undefined if none does. */
+export async function rewardModelDigest(
+  { reward: { source, model } }: Pick<Recipe, 'reward'>,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (source !== 'model' || model === null) return undefined;
+  return modelDigest(await resolveModel(model, { signal }), signal);
 }
 
 /** All data sources of a run. */

@@ -18,6 +18,7 @@ import type { Recipe } from './recipe.js';
 import type { Digest } from './records.js';
 import { blocksOf, type Block, type Phase, type SaveBlock } from './store.js';
 import { unitsOf, unitsThere, type BlockedStage } from './stages/stage.js';
+import type { Versions } from './versions.js';
 import type { Work } from './work.js';
 
 export type Order =
@@ -51,8 +52,7 @@ export interface Start {
   /** Digests of the base model and of a reward model. */
   model: string;
   rewardModel: string | undefined;
-  /** What may change the last bits: versions, and on CPUs the level of the kernels. */
-  engine: { cream: string; torch: string; kernels?: string };
+  versions: Versions;
 }
 
 /** The failure of another rank. */

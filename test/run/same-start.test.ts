@@ -6,6 +6,7 @@ import { modelDigest, resolveModel } from '../../src/models/resolve.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import type { Recipe } from '../../src/run/recipe.js';
 import { agreedBase, startOf } from '../../src/run/same-start.js';
+import { inputDigests } from '../../src/run/sources.js';
 import type { Start } from '../../src/run/team.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -38,7 +39,7 @@ beforeAll(async () => {
   mkdirSync(directory);
   writeFileSync(join(directory, 'lock'), '{"pid":1,"host":"first"}');
   const digest = await modelDigest(await resolveModel(model, { signal }), signal);
-  start = await startOf(recipeOf(), directory, digest, signal);
+  start = startOf(recipeOf(), directory, digest, await inputDigests(recipeOf(), signal));
 });
 
 describe('the start of a rank', () => {
@@ -65,16 +66,16 @@ describe('the start of a rank', () => {
     ],
     [
       'runs cream [^ ]+ and rank 0 0.0.1: install the same versions on all machines.',
-      () => [{}, { engine: { ...start.engine, cream: '0.0.1' } }],
+      () => [{}, { versions: { ...start.versions, cream: '0.0.1' } }],
     ],
     [
       'runs torch [^ ]+ and rank 0 1.0.0: install the same versions on all machines.',
-      () => [{}, { engine: { ...start.engine, torch: '1.0.0' } }],
+      () => [{}, { versions: { ...start.versions, torch: '1.0.0' } }],
     ],
     [
       'has kernels for .* and rank 0 for none, which round differently: use machines of one ' +
         'kind, or set CREAM_CPU_LEVEL to the lower level on all.',
-      () => [{}, { engine: { ...start.engine, kernels: 'none' } }],
+      () => [{}, { versions: { ...start.versions, kernels: 'none' } }],
     ],
     [
       'was started with the run directory .*/other and rank 0 with .*/run: give all ranks the ' +
