@@ -73,13 +73,13 @@ export function rename(row: Row, columns: readonly string[]): Row {
     return { ours, theirs };
   });
   const named = pairs.filter(({ ours }) => ours !== IGNORE);
-  refuseTwice(pairs, named);
+  const ignored = new Set(pairs.flatMap(({ ours, theirs }) => (ours === IGNORE ? [theirs] : [])));
+  refuseTwice(named, ignored);
   const value = withoutRivals(
     row.value,
     named.map(({ ours }) => ourName(ours)!),
   );
   for (const { theirs } of named) delete value[theirs];
-  const ignored = new Set(pairs.flatMap(({ ours, theirs }) => (ours === IGNORE ? [theirs] : [])));
   for (const column of Object.keys(value))
     if (ignored.has(column) || ignored.has(ourName(column) ?? column)) delete value[column];
   for (const { ours, theirs } of named) {
@@ -120,9 +120,9 @@ interface Mapping {
 }
 
 /** @throws DataError where two columns are to be read as one, or one is read and ignored */
-function refuseTwice(pairs: readonly Mapping[], named: readonly Mapping[]): void {
+function refuseTwice(named: readonly Mapping[], ignored: ReadonlySet<string>): void {
   for (const [i, { ours, theirs }] of named.entries()) {
-    if (pairs.some((pair) => pair.ours === IGNORE && pair.theirs === theirs))
+    if (ignored.has(theirs))
       throw new DataError(
         `the column mappings read ${JSON.stringify(theirs)} as ${JSON.stringify(ours)} and ` +
           'ignore it; leave one of them out',
