@@ -241,8 +241,8 @@ class C10dRanks : public Ranks {
   StorePtr connect(const c10d::TCPStoreOptions& options, const RankTimes& times) const {
     std::optional<Patience> patience;
     if (place_.rank < 2 || place_.local_rank == 0)
-      patience.emplace(times.patience, "R" + self().substr(1) + " waits for " + at_store() +
-                                           ", which does not answer.");
+      patience.emplace(times.patience, "Rank " + std::to_string(place_.rank) + " waits for " +
+                                           at_store() + ", which does not answer.");
     try {
       return c10::make_intrusive<c10d::PrefixStore>(
           "cream/attempt_" + std::to_string(place_.attempt),

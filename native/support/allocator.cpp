@@ -148,12 +148,14 @@ class CachingAllocator final : public c10::Allocator {
   // A block of `size` bytes. Throws std::bad_alloc.
   Block* cut(size_t size) {
     std::lock_guard lock(mutex_);
-    Block* block = smallest_of(size);
-    if (!block) block = new_segment(size);
+    const auto find = [&] {
+      Block* const found = smallest_of(size);
+      return found ? found : new_segment(size);
+    };
+    Block* block = find();
     if (!block) {
       return_memory(0);
-      block = smallest_of(size);
-      if (!block) block = new_segment(size);
+      block = find();
     }
     if (!block) throw std::bad_alloc();
     remove_free(block);

@@ -1,6 +1,6 @@
-// Keeps freed tensor memory for the next tensor of the same size. A training step allocates and
-// frees thousands of large tensors; glibc would return each to the kernel, which zeroes its pages
-// again. The cached memory is bounded by the peak of live memory.
+// Keeps freed tensor memory for later tensors of any size. A training step allocates and frees
+// thousands of large tensors; glibc would return each to the kernel, which zeroes its pages again.
+// The cached memory is bounded by the peak of live memory.
 #pragma once
 
 #include <cstddef>
