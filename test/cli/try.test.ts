@@ -1,12 +1,11 @@
 /** `cream generate --prompt`, `chat`, `serve`, `init` with flags and `plan` on the CPU. */
 import { describe, expect, it } from '@jest/globals';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { sideBySide } from '../../src/cli/columns.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
-import { cream, startCream } from '../support/cli.js';
+import { cream, openCream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const work = temporaryFolder('cream-try-');
@@ -54,8 +53,7 @@ describe('cream generate --prompt', () => {
 describe('cream chat', () => {
   /** Sends these lines to a chat and returns what it printed. */
   async function chat(lines: string[], ...args: string[]): Promise<string> {
-    const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
-    const child = spawn(process.execPath, [main, 'chat', ...args, '--max-new-tokens', '6']);
+    const child = openCream('chat', ...args, '--max-new-tokens', '6');
     let printed = '';
     child.stdout.on('data', (data: Buffer) => (printed += data.toString()));
     child.stdin.end(`${lines.join('\n')}\n`);

@@ -1,16 +1,13 @@
 /** Commands used wrongly: exit codes, JSON on standard output, and flags that are never ignored. */
-import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
-import { cream, startCream } from '../support/cli.js';
+import { cream, openCream, startCream } from '../support/cli.js';
 import { tinyRun } from '../support/run.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const work = temporaryFolder('cream-wrong-use-');
 const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 });
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const prompts = join(work, 'prompts.jsonl');
 writeFileSync(prompts, ['a', 'b', 'c'].map((prompt) => JSON.stringify({ prompt })).join('\n'));
 
@@ -42,8 +39,7 @@ describe('with --json a command that fails prints its error as JSON', () => {
 
 describe('cream chat', () => {
   it('leaves out a message that is too long and goes on', async () => {
-    const args = [main, 'chat', model, '--json', '--max-new-tokens', '4'];
-    const child = spawn(process.execPath, args);
+    const child = openCream('chat', model, '--json', '--max-new-tokens', '4');
     let printed = '';
     let said = '';
     child.stdout.on('data', (data: Buffer) => (printed += data.toString()));
@@ -65,7 +61,7 @@ describe('cream chat', () => {
 });
 
 it('cream chat ends in a sentence on a line without an end', async () => {
-  const child = spawn(process.execPath, [main, 'chat', model]);
+  const child = openCream('chat', model);
   let said = '';
   child.stderr.on('data', (data: Buffer) => (said += data.toString()));
   child.stdin.on('error', () => {});
@@ -85,7 +81,7 @@ it('cream chat ends in a sentence on a line without an end', async () => {
 
 describe('cream chat without a reader', () => {
   it('leaves the lines that it has got', async () => {
-    const child = spawn(process.execPath, [main, 'chat', model, '--max-new-tokens', '2']);
+    const child = openCream('chat', model, '--max-new-tokens', '2');
     child.stdin.on('error', () => {});
     child.stdin.end('hi\n/reset\n'.repeat(200_000));
     child.stdout.once('data', () => child.stdout.destroy());
@@ -93,7 +89,7 @@ describe('cream chat without a reader', () => {
   });
 
   it('ends', async () => {
-    const child = spawn(process.execPath, [main, 'chat', model, '--max-new-tokens', '2']);
+    const child = openCream('chat', model, '--max-new-tokens', '2');
     const more = setInterval(() => child.stdin.write('hi\n/reset\n'), 20);
     child.stdin.on('error', () => {});
     child.stdout.once('data', () => child.stdout.destroy());

@@ -1,5 +1,5 @@
 /** Runs the built command line in a process of its own. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -16,6 +16,13 @@ export interface Finished {
 
 const CODE_OF: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143 };
 
+/** The environment of a command whose output is compared: it has no colours. */
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, NO_COLOR: '1' });
+
+/** A process of `cream` with these arguments that waits for standard input. */
+export const openCream = (...args: string[]): ChildProcessWithoutNullStreams =>
+  spawn(process.execPath, [MAIN, ...args], { env: environment() });
+
 /** Starts `cream` with these arguments, by the command `through` where there is one. */
 export function startCream(
   args: readonly string[],
@@ -26,7 +33,7 @@ export function startCream(
   const [program, ...rest] = [...through, process.execPath, MAIN, ...args];
   const child = spawn(program!, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1', ...env },
+    env: { ...environment(), ...env },
     ...(cwd !== undefined && { cwd }),
   });
   let stdout = '';
