@@ -111,6 +111,7 @@ async function downloadAndUnpack(
     '--only-binary=:all:',
     '--no-input',
     '--disable-pip-version-check',
+    '--no-color',
     '--progress-bar',
     'off',
     '--dest',

@@ -69,6 +69,7 @@ export class Records {
     private readonly of: string,
     /** Hash of the last line; '' before the first. */
     private last: string,
+    private readonly repairs = true,
   ) {}
 
   /**
@@ -79,14 +80,14 @@ export class Records {
     return Records.read(folder, of);
   }
 
-  /** The records of `folder`, whatever they belong to. */
-  static openAny(folder: string): Promise<Records | undefined> {
-    return Records.read(folder, undefined);
-  }
-
-  /** As open(), beside a process that may be adding to them: nothing is written. */
+  /** As open(), to read only, also beside a process that adds to them: nothing is written. */
   static look(folder: string, of: string): Promise<Records | undefined> {
     return Records.read(folder, of, false);
+  }
+
+  /** As look(), whatever they belong to. */
+  static lookAtAny(folder: string): Promise<Records | undefined> {
+    return Records.read(folder, undefined, false);
   }
 
   private static async read(
@@ -98,7 +99,7 @@ export class Records {
     const text = await readText(path);
     if (text === undefined) return undefined;
     const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-    const records = new Records(folder, of ?? '', '');
+    const records = new Records(folder, of ?? '', '', repair);
     for (const [i, line] of whole.split('\n').slice(0, -1).entries()) {
       const { check, ...value } = parseLine(line, path, i + 1);
       if (i === 0 && of !== undefined && value.of !== undefined && value.of !== of)
@@ -163,7 +164,8 @@ export class Records {
     const known = this.newest(file);
     const path = join(this.folder, file);
     if (known?.sha256 === sha256 && !known.pruned && existsSync(path)) {
-      if ((await this.damage(file)) === undefined) return;
+      // A kill after the last line may have left the file that was there before.
+      if ((await this.compare(file, true)).entry === known) return;
     } else await this.append([{ file, bytes: bytes.length, sha256, ...rows }]);
     await writeAtomic(path, bytes);
   }
@@ -205,7 +207,9 @@ export class Records {
     file: string,
     { content = true, signal }: { content?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<string | undefined> {
-    return (await this.compare(file, content, signal)).damage;
+    const { damage, entry } = await this.compare(file, content, signal);
+    await this.settle(file, entry);
+    return damage;
   }
 
   /** The entry that matches `file`. @throws RunError naming a damaged file */
@@ -215,8 +219,17 @@ export class Records {
     { content = true, signal }: { content?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<Entry> {
     const { damage, entry } = await this.compare(file, content, signal);
+    await this.settle(file, entry);
     if (entry) return entry;
     throw new RunError('ERR_RUN_DATA', `${join(this.folder, file)} ${damage}: ${remedy}.`);
+  }
+
+  /**
+   * Records the older file again where the newer one was not renamed into place: once another line
+   * follows, it would count as damaged.
+   */
+  private async settle(file: string, found: Entry | undefined): Promise<void> {
+    if (this.repairs && found && found !== this.newest(file)) await this.add([found]);
   }
 
   private async compare(

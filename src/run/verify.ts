@@ -367,7 +367,7 @@ async function verifyInProgress(
   { checkpoints, signal }: VerifyOptions,
 ): Promise<Damage[]> {
   const path = join(directory, folder);
-  const records = await Records.openAny(path);
+  const records = await Records.lookAtAny(path);
   const found: Damage[] = [];
   for (const { file } of records?.all() ?? []) {
     const content = checkpoints || !file.endsWith('.safetensors');

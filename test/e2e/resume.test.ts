@@ -7,6 +7,7 @@ import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import { artefacts, cream, startCream, type Finished } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { killBefore } from '../support/kill.js';
 import { pauseAt, whilePaused } from '../support/pause.js';
 
 const work = temporaryFolder('cream-resume-');
@@ -112,6 +113,50 @@ describe('a run that was stopped', () => {
       expect(stopped.code).toBe(code);
       expect(stopped.stderr).toContain('Run the same command to resume.');
       expect(existsSync(join(directory, 'lock'))).toBe(false);
+      expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
+      expect(artefacts(directory)).toEqual(expected);
+    },
+  );
+
+  const progress = /sft\/training\/progress\.json$/;
+  const state = /sft\/training\/state\.safetensors$/;
+  it.each<[string, [number, RegExp][]]>([
+    [
+      'its steps, twice',
+      [
+        [2, progress],
+        [1, progress],
+      ],
+    ],
+    [
+      'its state, twice',
+      [
+        [2, state],
+        [1, state],
+      ],
+    ],
+    [
+      'its steps and then of its state',
+      [
+        [2, progress],
+        [1, state],
+      ],
+    ],
+    [
+      'its state and then of its steps',
+      [
+        [2, state],
+        [1, progress],
+      ],
+    ],
+  ])(
+    'by kill -9 before the renames of %s in one save ends with the same bytes',
+    async (_, kills) => {
+      const directory = join(work, kills.map(([, path]) => (path === state ? 's' : 'p')).join(''));
+      for (const [at, path] of kills) {
+        const args = ['run', recipe, '--out', directory];
+        expect((await startCream(args, killBefore(at, path)).finished).signal).toBe('SIGKILL');
+      }
       expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
       expect(artefacts(directory)).toEqual(expected);
     },

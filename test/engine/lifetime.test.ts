@@ -53,7 +53,7 @@ async function run(
 ): Promise<{ code: number | null; signal: string | null; output: string }> {
   const child = spawn(process.execPath, [...flags, '-e', prelude + script], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, LD_LIBRARY_PATH: join(root, 'lib') },
+    env: { ...process.env, FORCE_COLOR: '0', LD_LIBRARY_PATH: join(root, 'lib') },
   });
   let output = '';
   child.stdout.on('data', (data) => {

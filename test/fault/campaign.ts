@@ -17,6 +17,7 @@ import type { RunEvent } from '../../src/run/events.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { run } from '../../src/run/run.js';
 import { artefacts, startCream } from '../support/cli.js';
+import { killBefore } from '../support/kill.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const text = (model: string, seed: number) => `
@@ -200,6 +201,30 @@ export class Campaign {
           else outcome.wrong.push(`run ${i}, round ${round}: ${different.join(', ')}`);
           break;
         }
+      }
+      rmSync(directory, { recursive: true, force: true });
+    }
+    return outcome;
+  }
+
+  /**
+   * Runs that are killed before the change of a file that `point` draws, and after it thrice before
+   * one of their first changes, so that what one call leaves meets the beginning of the next.
+   */
+  async interrupt(runs: number, point: () => number, random: Random): Promise<Outcome> {
+    const outcome: Outcome = { tried: 0, refused: 0, same: 0, wrong: [] };
+    for (let i = 0; i < runs; i++) {
+      const directory = this.at(`interrupted-${i}`);
+      const points = [point(), ...Array.from({ length: 3 }, () => 1 + random(16))];
+      outcome.tried++;
+      for (const at of [...points, Infinity]) {
+        const args = ['run', this.recipe, '--out', directory];
+        const { code, signal, stderr } = await startCream(args, killBefore(at)).finished;
+        if (signal === 'SIGKILL') continue;
+        const different = code === 0 ? this.differences(directory) : [stderr];
+        if (different.length === 0) outcome.same++;
+        else outcome.wrong.push(`killed before ${points.join(', ')}: ${different.join(', ')}`);
+        break;
       }
       rmSync(directory, { recursive: true, force: true });
     }

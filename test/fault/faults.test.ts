@@ -38,3 +38,16 @@ it(
   },
   6 * 3_600_000,
 );
+
+it(
+  'killed before changes of its files, a run ends with the same bytes',
+  async () => {
+    let last = 0;
+    // A long campaign goes through all changes of the run, of which there are about a thousand.
+    const point = () => (LONG > 0 ? (last += 1 + random(3)) : 1 + random(1000));
+    const outcome = await campaign.interrupt(LONG > 0 ? 500 : 1, point, random);
+    process.stderr.write(`interruptions: ${JSON.stringify({ ...outcome, wrong: undefined })}\n`);
+    expect(outcome.wrong).toEqual([]);
+  },
+  6 * 3_600_000,
+);

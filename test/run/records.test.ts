@@ -91,8 +91,47 @@ describe('a record', () => {
     await records.write('a.jsonl', '{"a":9}\n');
     writeFileSync(at('a.jsonl'), '{"a":1}\n{"a":2}\n');
     expect(await (await reopened()).damage('a.jsonl')).toBeUndefined();
-    await (await reopened()).write('c.jsonl', '');
+  });
+
+  it('refuses an older file once another line follows', async () => {
+    const records = await two();
+    await records.write('a.jsonl', '{"a":9}\n');
+    await records.write('c.jsonl', '');
+    writeFileSync(at('a.jsonl'), '{"a":1}\n{"a":2}\n');
     expect(await (await reopened()).damage('a.jsonl')).toContain('is damaged');
+  });
+
+  it.each(['demand', 'damage'] as const)(
+    'records an older file again when %s finds it, so that other lines may follow',
+    async (how) => {
+      const records = await two();
+      await records.write('a.jsonl', '{"a":9}\n');
+      writeFileSync(at('a.jsonl'), '{"a":1}\n{"a":2}\n');
+      await (how === 'demand'
+        ? (await reopened()).demand('a.jsonl', 'restore it')
+        : (await reopened()).damage('a.jsonl'));
+      await (await reopened()).write('c.jsonl', '');
+      const after = await reopened();
+      expect(await after.damage('a.jsonl')).toBeUndefined();
+      expect(after.newest('a.jsonl')).toMatchObject({ bytes: 16, rows: 2 });
+    },
+  );
+
+  it('writes a file again whose rename a kill prevented', async () => {
+    const records = await two();
+    await records.write('a.jsonl', '{"a":9}\n');
+    writeFileSync(at('a.jsonl'), '{"a":1}\n{"a":2}\n');
+    await (await reopened()).write('a.jsonl', '{"a":9}\n');
+    expect(readFileSync(at('a.jsonl'), 'utf8')).toBe('{"a":9}\n');
+  });
+
+  it('that is only looked at is not changed', async () => {
+    const records = await two();
+    await records.write('a.jsonl', '{"a":9}\n');
+    writeFileSync(at('a.jsonl'), '{"a":1}\n{"a":2}\n');
+    const before = readFileSync(at('records.jsonl'), 'utf8');
+    expect(await (await Records.look(folder, 'test'))!.damage('a.jsonl')).toBeUndefined();
+    expect(readFileSync(at('records.jsonl'), 'utf8')).toBe(before);
   });
 
   it('of equal files is equal once compacted, whatever came before', async () => {

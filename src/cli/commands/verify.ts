@@ -25,7 +25,7 @@ export function addVerify(program: Command, { signal }: Cli): void {
           const count = await stoppable(signal, () => acceptFiles(directory, signal));
           return printLine(`${count} files of ${directory} are recorded as they are.`);
         }
-        const records = await Records.open(directory, RUN_RECORDS);
+        const records = await Records.look(directory, RUN_RECORDS);
         if (!records)
           throw new RunError(
             'ERR_RUN_DATA',
