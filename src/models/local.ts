@@ -68,7 +68,7 @@ async function checkFolder(folder: string): Promise<string> {
           : 'copy the one that belongs to this model into the folder.'),
     );
   }
-  await checkJson(join(folder, 'tokenizer.json'));
+  await checkPresent(join(folder, 'tokenizer.json'), 'tokenizer.json');
   return folder;
 }
 
@@ -189,7 +189,7 @@ async function checkPresent(path: string, name: string): Promise<void> {
 async function checkJson(path: string): Promise<unknown> {
   await checkPresent(path, basename(path));
   try {
-    const text = await readText(path, /tokenizer\.json$/.test(path) ? 'tokenizer' : 'config');
+    const text = await readText(path, 'config');
     return await inTurns(parseConfigInSteps(Buffer.from(text)));
   } catch (error) {
     if (error instanceof FileError)
