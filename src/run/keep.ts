@@ -27,12 +27,20 @@ export async function prune(run: RunContext, t: number): Promise<void> {
 
 /** Removes a checkpoint and records that it is not missing but removed. */
 export async function removeCheckpoint(run: RunContext, folder: string): Promise<void> {
-  const prefix = `${relative(run.directory, folder)}/`;
-  const entries = run.records.all().filter(({ file }) => file.startsWith(prefix));
   await onDisk(folder, async () => {
-    await run.records.add(entries.map((entry): Entry => ({ ...entry, pruned: true })));
+    await withdrawCheckpoint(run, folder);
     await rm(folder, { recursive: true, force: true });
   });
+}
+
+/** Withdraws the record of a checkpoint that is about to change. */
+export async function withdrawCheckpoint(run: RunContext, folder: string): Promise<void> {
+  const prefix = `${relative(run.directory, folder)}/`;
+  const entries = run.records
+    .all()
+    .filter(({ file, pruned }) => file.startsWith(prefix) && !pruned);
+  if (entries.length > 0)
+    await run.records.add(entries.map((entry): Entry => ({ ...entry, pruned: true })));
 }
 
 /** The model θ_n, 2 ≤ n ≤ `last`, with the highest accuracy; among equals the earliest. */

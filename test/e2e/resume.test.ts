@@ -162,6 +162,26 @@ describe('a run that was stopped', () => {
     },
   );
 
+  it('by kill -9 while it writes a recorded checkpoint again ends with the same bytes', async () => {
+    const directory = join(work, 'again');
+    const killed = async (at: number, path: RegExp) => {
+      const args = ['run', recipe, '--out', directory];
+      expect((await startCream(args, killBefore(at, path)).finished).signal).toBe('SIGKILL');
+    };
+    await killed(7, /again\/records\.jsonl$/);
+    const last = readFileSync(join(directory, 'records.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .at(-1);
+    expect(JSON.parse(last!)).toMatchObject({
+      file: expect.stringMatching(/^sft\/checkpoint\/tokenizer/),
+    });
+    await killed(1, /again\/sft\/checkpoint\/chat_template/);
+    expect(await cream('verify', directory)).toMatchObject({ code: 0 });
+    expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
+    expect(artefacts(directory)).toEqual(expected);
+  });
+
   it('and is finished now is reported as finished and left unchanged', async () => {
     const times = () =>
       readdirSync(whole, { recursive: true, encoding: 'utf8' }).map(

@@ -7,6 +7,8 @@ import { rm } from 'node:fs/promises';
 import type { Model } from '../../engine/model.js';
 import type { OfStage, RunContext } from '../context.js';
 import type { OptimisationSettings } from '../recipe.js';
+import { withdrawCheckpoint } from '../keep.js';
+import { onDisk } from '../store.js';
 import { trainingState } from '../training-state.js';
 import { recordFolder } from '../verify.js';
 import { optimise, totalSteps, type Objective, type StepRecord } from './optimise.js';
@@ -31,6 +33,8 @@ export async function trainCheckpoint<Example>(
     return rm(folder, { recursive: true, force: true });
   }
   await rm(stepsFile, { force: true }); // its presence means that the checkpoint is complete
+  // A kill may have left a recorded checkpoint without its steps: it is written again.
+  await onDisk(checkpoint, () => withdrawCheckpoint(run, checkpoint));
   const { settings } = objective;
   const state = trainingState(folder, run.plan, run.signal);
   const start = { done: await state.steps(), total: totalSteps(objective), unit: 'steps' };
