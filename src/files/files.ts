@@ -18,8 +18,8 @@ export function isFile(path: string): boolean {
   }
 }
 
-/** The part of a temporary name that lets `sweep` recognise the files of a killed writer. */
-const TEMPORARY = /\.tmp-[0-9a-f-]+$/;
+/** Whether a file of this name was left half-written by a killed `writeAtomic`. */
+export const isHalfWritten = (name: string): boolean => /\.tmp-[0-9a-f-]+$/.test(name);
 
 /**
  * Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one.
@@ -70,7 +70,7 @@ export async function writeToCache(path: string, data: string): Promise<void> {
  */
 export async function sweep(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile() && TEMPORARY.test(entry.name))
+    if (entry.isFile() && isHalfWritten(entry.name))
       await rm(join(entry.parentPath, entry.name), { force: true });
   }
 }

@@ -6,6 +6,7 @@ import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { ARTEFACT_COLUMNS } from '../data/columns.js';
+import { isHalfWritten } from '../files/files.js';
 import { CARD } from './card.js';
 import { RunError } from './errors.js';
 import { readMetrics } from './metrics-log.js';
@@ -347,8 +348,9 @@ function list(folder: string): string[] {
   }
 }
 
-/** All but the model card, which may be edited. */
-const checkpointFiles = (folder: string): string[] => list(folder).filter((name) => name !== CARD);
+/** All but the model card, which may be edited, and what a resumed run removes. */
+const checkpointFiles = (folder: string): string[] =>
+  list(folder).filter((name) => name !== CARD && !isHalfWritten(name));
 
 function foldersInProgress(directory: string): string[] {
   const phases = list(directory).filter((name) => PHASE.test(name));

@@ -162,7 +162,7 @@ describe('a run that was stopped', () => {
     },
   );
 
-  it('by kill -9 while it writes a recorded checkpoint again ends with the same bytes', async () => {
+  it('by kill -9 while it writes a checkpoint again ends with the same bytes', async () => {
     const directory = join(work, 'again');
     const killed = async (at: number, path: RegExp) => {
       const args = ['run', recipe, '--out', directory];
@@ -180,6 +180,14 @@ describe('a run that was stopped', () => {
     expect(await cream('verify', directory)).toMatchObject({ code: 0 });
     expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
     expect(artefacts(directory)).toEqual(expected);
+  });
+
+  it('by kill -9 before a model card is in place has no file that it did not write', async () => {
+    const directory = join(work, 'card');
+    const args = ['run', recipe, '--out', directory];
+    const before = killBefore(1, /card\/sft\/checkpoint\/README\.md$/);
+    expect((await startCream(args, before).finished).signal).toBe('SIGKILL');
+    expect((await cream('verify', directory)).stdout).not.toContain('is not one of');
   });
 
   it('and is finished now is reported as finished and left unchanged', async () => {
