@@ -19,7 +19,7 @@ import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
 import { choosePreferences, encodeBothSides } from './stages/given-pairs.js';
-import { score as scoreGroups, type Scorable } from './stages/score.js';
+import { score as scoreGroups, type KnownSums, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
 import { classifier, lendRewardModel } from './reward-model.js';
 import { rewardsFromJudgements } from './stages/reward.js';
@@ -35,7 +35,35 @@ export interface Rankers {
   policy: LanguageModel;
   base: Model;
   rewardModel?: LanguageModel | undefined;
+  /** What the models have scored for other rewards. */
+  scored?: ScoredPairs;
 }
+
+/** Log-probs of the same pairs under several models, each of which scores them once. */
+export class ScoredPairs {
+  private encoded: readonly Scorable[][] = [];
+  private sums: KnownSums = new WeakMap();
+
+  /** Those known of `encoded`; none if the pairs had other tokens before. */
+  of(encoded: readonly Scorable[][]): KnownSums {
+    if (!haveSameTokens(encoded.flat(), this.encoded.flat())) this.sums = new WeakMap();
+    this.encoded = encoded;
+    return this.sums;
+  }
+}
+
+const haveSameTokens = (some: readonly Scorable[], others: readonly Scorable[]): boolean =>
+  some.length === others.length &&
+  some.every((one, i) => {
+    const other = others[i]!;
+    return (
+      areEqual(one.prompt_token_ids, other.prompt_token_ids) &&
+      areEqual(one.token_ids, other.token_ids)
+    );
+  });
+
+const areEqual = (some: readonly number[], others: readonly number[]): boolean =>
+  some.length === others.length && some.every((id, i) => id === others[i]);
 
 /**
  * Rewards of both completions of each preference under `reward`. Pairs without a readable judgement
@@ -75,19 +103,19 @@ export async function ratePreferences(
 async function rewardsOf(
   preferences: readonly PreferenceRecord[],
   encoded: readonly Scorable[][],
-  { policy, base, rewardModel }: Rankers,
+  { policy, base, rewardModel, scored = new ScoredPairs() }: Rankers,
   settings: RankingSettings,
   hooks: WorkHooks,
 ): Promise<RewardRecord[]> {
   const { reward, score, sample, seed } = settings;
   const { source, length } = reward;
   const { model } = policy;
+  const scoring = { current: model, previous: base, base };
+  const scores = () => scoreGroups(encoded, scoring, score, hooks, scored.of(encoded));
   switch (source) {
     case 'implicit':
-    case 'likelihood': {
-      const scoring = { current: model, previous: base, base };
-      return rewardSet(await scoreGroups(encoded, scoring, score, hooks), { source, length });
-    }
+    case 'likelihood':
+      return rewardSet(await scores(), { source, length });
     case 'judge':
     case 'judge_implicit': {
       const judgements = await judge(
@@ -98,9 +126,7 @@ async function rewardsOf(
         hooks,
       );
       if (source === 'judge') return judgeRewards(judgements).rewards;
-      const scoring = { current: model, previous: base, base };
-      const scores = await scoreGroups(encoded, scoring, score, hooks);
-      return rewardsFromJudgements(judgements, scores, reward).rewards;
+      return rewardsFromJudgements(judgements, await scores(), reward).rewards;
     }
     case 'model': {
       const records = await modelRewards(

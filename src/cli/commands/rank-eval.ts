@@ -18,6 +18,7 @@ import {
   accuracyOfPairs,
   rankedPreferences,
   ratePreferences,
+  ScoredPairs,
   shown,
   type Rankers,
 } from '../../run/ranking-check.js';
@@ -172,12 +173,13 @@ async function measure(
   const rows: Row[] = [];
   const records: object[] = [];
   const tolerance = settings.rank_eval.length_tolerance;
+  const scored = new ScoredPairs();
   await withModel(base, settings, cli, async (baseModel) => {
     await checkLengths({ preferences: [...preferences] }, baseModel);
     for (const [label, path] of all) {
       const rateAll = async (policy: LanguageModel): Promise<void> => {
         for (const reward of rewards) {
-          const rankers = { policy, base: baseModel.model };
+          const rankers = { policy, base: baseModel.model, scored };
           const line = { label, reward };
           const rated = await rate(line, preferences, rankers, settings, cli);
           records.push(...rated.map((record) => ({ model: label, reward, ...record })));

@@ -88,11 +88,12 @@ export function scoreStage(
     make: async (block, hooks) => {
       const models = await scoringModels();
       spent = 0;
-      const known = new Map(
-        (await decide(hooks))
-          ? [[models.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
-          : [],
-      );
+      const known: KnownSums = new WeakMap();
+      if (await decide(hooks))
+        known.set(
+          models.current,
+          Float64Array.from(block.flat(), ({ logprob }) => logprob),
+        );
       const after = (done: number, tokens: number) => hooks.progress(done, spent + tokens);
       return score(block, models, settings, { ...hooks, progress: after }, known);
     },
@@ -183,17 +184,19 @@ function contradiction(t: number, checks: readonly SamplerCheckRecord[]): string
   );
 }
 
+/** By model, the log-probs of completions in their order. */
+export type KnownSums = WeakMap<Model, Float64Array>;
+
 /**
  * Scores in the order of `groups` and their completions. Progress counts completions once for each
- * model that runs. A model with an entry in `known`, its log-probs of the completions in that
- * order, does not run.
+ * model that runs. A model with an entry in `known` does not run; one that runs gets an entry.
  */
 export async function score(
   groups: readonly (readonly Scorable[])[],
   models: ScoringModels,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: WorkHooks,
-  known: ReadonlyMap<Model, Float64Array> = new Map(),
+  known: KnownSums = new WeakMap(),
 ): Promise<ScoreRecord[]> {
   const completions = groups.flat();
   const request = groups.map((group) => ({
@@ -203,7 +206,6 @@ export async function score(
   const running = [...new Set([models.current, models.previous, models.base])].filter(
     (model) => !known.has(model),
   );
-  const sums = new Map(known);
   let tokens = 0;
   for (const [turn, model] of running.entries()) {
     const result = await model.score(
@@ -221,15 +223,15 @@ export async function score(
       },
     );
     tokens += result.forwardTokens;
-    sums.set(model, result.sums);
+    known.set(model, result.sums);
   }
   hooks.progress(completions.length, tokens);
   return completions.map((completion, i) => ({
     prompt_id: completion.prompt_id,
     sample: completion.sample,
     tokens: completion.token_ids.length,
-    logp_current: sums.get(models.current)![i]!,
-    logp_previous: sums.get(models.previous)![i]!,
-    logp_base: sums.get(models.base)![i]!,
+    logp_current: known.get(models.current)![i]!,
+    logp_previous: known.get(models.previous)![i]!,
+    logp_base: known.get(models.base)![i]!,
   }));
 }

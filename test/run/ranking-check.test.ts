@@ -1,0 +1,49 @@
+/** Rewards of given pairs: models that score the same pairs for several rewards run once. */
+import { expect, it, jest } from '@jest/globals';
+import type { PreferenceRecord } from '../../src/data/preferences.js';
+import { loadModel } from '../../src/lm/language-model.js';
+import { ratePreferences, ScoredPairs } from '../../src/run/ranking-check.js';
+import { parseRecipe } from '../../src/run/recipe-file.js';
+import { tinyModel } from '../support/tiny-model.js';
+
+const hooks = { progress: () => {}, signal: new AbortController().signal };
+const preferences = (...words: string[]): PreferenceRecord[] =>
+  words.map((word, i) => ({
+    id: `p${i}`,
+    prompt: [{ role: 'user', content: 'which?' }],
+    chosen: [{ role: 'assistant', content: word }],
+    rejected: [{ role: 'assistant', content: `not ${word}` }],
+  }));
+const SETTINGS = [
+  '{source: implicit}',
+  '{source: implicit, length: mean}',
+  '{source: implicit, length: controlled}',
+  '{source: likelihood}',
+].map((reward) => parseRecipe(`reward: ${reward}`, 'recipe.yaml'));
+
+it('scores pairs once for all rewards, with the results of scoring them for each', async () => {
+  const options = { dtype: 'float32' } as const;
+  const base = await loadModel(tinyModel({ tokenizer: true, seed: 1 }), options);
+  const policy = await loadModel(tinyModel({ tokenizer: true, seed: 2 }), options);
+  const runs = [base, policy].map(({ model }) => jest.spyOn(model, 'score'));
+  const rankers = { policy, base: base.model };
+  const some = preferences('one', 'two', 'three');
+  const each = [];
+  for (const settings of SETTINGS) each.push(await ratePreferences(some, rankers, settings, hooks));
+  expect(runs.map(({ mock }) => mock.calls.length)).toEqual([4, 4]);
+
+  const scored = new ScoredPairs();
+  const together = [];
+  for (const settings of SETTINGS)
+    together.push(await ratePreferences(some, { ...rankers, scored }, settings, hooks));
+  expect(together).toEqual(each);
+  expect(runs.map(({ mock }) => mock.calls.length)).toEqual([5, 5]);
+
+  const others = preferences('one', 'two', 'four');
+  const [settings] = SETTINGS;
+  expect(await ratePreferences(others, { ...rankers, scored }, settings!, hooks)).toEqual(
+    await ratePreferences(others, rankers, settings!, hooks),
+  );
+  await base.dispose();
+  await policy.dispose();
+});
