@@ -194,7 +194,10 @@ class StateFolder implements TrainingState {
     const states = there.flatMap(({ file }): SavedState[] => {
       const [, steps, shards] = SHARD.exec(file) ?? [];
       if (steps === undefined) return [];
-      return [{ files: shardNames(Number(steps), Number(shards)), steps: Number(steps) }];
+      const files = shardNames(Number(steps), Number(shards));
+      // A power cut may leave only the first lines of those that record a state.
+      if (!files.every((shard) => records.newest(shard))) return [];
+      return [{ files, steps: Number(steps) }];
     });
     if (there.some(({ file }) => file === STATE)) {
       // While there is a next state, the record may be ahead of the file, which has the same size.

@@ -1,5 +1,13 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import {
   inBlocks,
@@ -223,6 +231,24 @@ describe('the state of a training stage', () => {
   it('stays on the older shards where a kill left the newer ones unrecorded', async () => {
     await state().save(trainer('two', [], 2), steps(2));
     writeFileSync(join(folder, 'training/state-4.00001-of-00002.safetensors'), 'unfinished');
+    const loaded: string[] = [];
+    expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
+    expect(loaded).toEqual(['two 0', 'two 1']);
+  });
+
+  it('stays on the older shards where only some of the newer ones are recorded', async () => {
+    await state().save(trainer('two', [], 2), steps(2));
+    const [training, older, records] = ['training', 'older', 'training/records.jsonl'].map((name) =>
+      join(folder, name),
+    ) as [string, string, string];
+    cpSync(training, older, { recursive: true });
+    await state().save(trainer('four', [], 2), steps(4));
+    cpSync(older, training, {
+      recursive: true,
+      filter: (path) => !/(?:records\.jsonl|progress\.json)$/.test(path),
+    });
+    const lines = readFileSync(records, 'utf8').trimEnd().split('\n');
+    writeFileSync(records, `${lines.slice(0, -1).join('\n')}\n`);
     const loaded: string[] = [];
     expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
     expect(loaded).toEqual(['two 0', 'two 1']);
