@@ -8,7 +8,6 @@ import { relative } from 'node:path';
 import type { AnswerRecord } from '../data/records.js';
 import { accuracyOf } from '../evaluate/intervals.js';
 import type { RunContext } from './context.js';
-import type { Entry } from './records.js';
 import { onDisk } from './store.js';
 import { verifyCheckpoint } from './verify.js';
 
@@ -36,11 +35,8 @@ export async function removeCheckpoint(run: RunContext, folder: string): Promise
 /** Withdraws the record of a checkpoint that is about to change. */
 export async function withdrawCheckpoint(run: RunContext, folder: string): Promise<void> {
   const prefix = `${relative(run.directory, folder)}/`;
-  const entries = run.records
-    .all()
-    .filter(({ file, pruned }) => file.startsWith(prefix) && !pruned);
-  if (entries.length > 0)
-    await run.records.add(entries.map((entry): Entry => ({ ...entry, pruned: true })));
+  const files = run.records.all().map(({ file }) => file);
+  await run.records.withdraw(...files.filter((file) => file.startsWith(prefix)));
 }
 
 /** The model θ_n, 2 ≤ n ≤ `last`, with the highest accuracy; among equals the earliest. */

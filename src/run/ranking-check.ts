@@ -4,6 +4,7 @@
  * training.
  */
 import { existsSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { sampleKey } from '../data/group.js';
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
@@ -46,24 +47,11 @@ export class ScoredPairs {
 
   /** Those known of `encoded`; none if the pairs had other tokens before. */
   of(encoded: readonly Scorable[][]): KnownSums {
-    if (!haveSameTokens(encoded.flat(), this.encoded.flat())) this.sums = new WeakMap();
+    if (!isDeepStrictEqual(encoded, this.encoded)) this.sums = new WeakMap();
     this.encoded = encoded;
     return this.sums;
   }
 }
-
-const haveSameTokens = (some: readonly Scorable[], others: readonly Scorable[]): boolean =>
-  some.length === others.length &&
-  some.every((one, i) => {
-    const other = others[i]!;
-    return (
-      areEqual(one.prompt_token_ids, other.prompt_token_ids) &&
-      areEqual(one.token_ids, other.token_ids)
-    );
-  });
-
-const areEqual = (some: readonly number[], others: readonly number[]): boolean =>
-  some.length === others.length && some.every((id, i) => id === others[i]);
 
 /**
  * Rewards of both completions of each preference under `reward`. Pairs without a readable judgement

@@ -41,6 +41,12 @@ interface Header {
   of: string;
 }
 
+/** What a file is, compared with its record: one of both. */
+interface Comparison {
+  damage?: string;
+  entry?: Entry;
+}
+
 const chained = (before: string, value: Entry | Header): string =>
   createHash('sha256')
     .update(before + JSON.stringify(value))
@@ -170,10 +176,10 @@ export class Records {
     await writeAtomic(path, bytes);
   }
 
-  /** Withdraws the record of a file that is about to change. */
-  async withdraw(file: string): Promise<void> {
-    const known = this.newest(file);
-    if (known && !known.pruned) await this.add([{ ...known, pruned: true }]);
+  /** Withdraws the records of files that are about to change. */
+  async withdraw(...files: readonly string[]): Promise<void> {
+    const known = files.flatMap((file) => this.newest(file) ?? []).filter(({ pruned }) => !pruned);
+    if (known.length > 0) await this.add(known.map((entry): Entry => ({ ...entry, pruned: true })));
   }
 
   /** Keeps only the newest entries, ordered by name, so that equal runs have equal bytes. */
@@ -207,9 +213,7 @@ export class Records {
     file: string,
     { content = true, signal }: { content?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<string | undefined> {
-    const { damage, entry } = await this.compare(file, content, signal);
-    await this.settle(file, entry);
-    return damage;
+    return (await this.settled(file, content, signal)).damage;
   }
 
   /** The entry that matches `file`. @throws RunError naming a damaged file */
@@ -218,25 +222,23 @@ export class Records {
     remedy: string,
     { content = true, signal }: { content?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<Entry> {
-    const { damage, entry } = await this.compare(file, content, signal);
-    await this.settle(file, entry);
+    const { damage, entry } = await this.settled(file, content, signal);
     if (entry) return entry;
     throw new RunError('ERR_RUN_DATA', `${join(this.folder, file)} ${damage}: ${remedy}.`);
   }
 
   /**
-   * Records the older file again where the newer one was not renamed into place: once another line
-   * follows, it would count as damaged.
+   * Compares `file` with its record, and records the older file again where the newer one was not
+   * renamed into place: once another line follows, it would count as damaged.
    */
-  private async settle(file: string, found: Entry | undefined): Promise<void> {
-    if (this.repairs && found && found !== this.newest(file)) await this.add([found]);
+  private async settled(file: string, content: boolean, signal?: AbortSignal): Promise<Comparison> {
+    const found = await this.compare(file, content, signal);
+    if (this.repairs && found.entry && found.entry !== this.newest(file))
+      await this.add([found.entry]);
+    return found;
   }
 
-  private async compare(
-    file: string,
-    content: boolean,
-    signal?: AbortSignal,
-  ): Promise<{ damage?: string; entry?: Entry }> {
+  private async compare(file: string, content: boolean, signal?: AbortSignal): Promise<Comparison> {
     const history = this.entries.get(file) ?? [];
     const newest = history.at(-1);
     if (!newest) return { damage: 'is not in the record of its folder' };

@@ -118,6 +118,12 @@ describe('a run that was stopped', () => {
     },
   );
 
+  /** Runs until the process kills itself before the `at`-th change of a path that matches. */
+  const killed = async (directory: string, at: number, path: RegExp): Promise<void> => {
+    const args = ['run', recipe, '--out', directory];
+    expect((await startCream(args, killBefore(at, path)).finished).signal).toBe('SIGKILL');
+  };
+
   const progress = /sft\/training\/progress\.json$/;
   const state = /sft\/training\/state\.safetensors$/;
   it.each<[string, [number, RegExp][]]>([
@@ -153,10 +159,7 @@ describe('a run that was stopped', () => {
     'by kill -9 before the renames of %s in one save ends with the same bytes',
     async (_, kills) => {
       const directory = join(work, kills.map(([, path]) => (path === state ? 's' : 'p')).join(''));
-      for (const [at, path] of kills) {
-        const args = ['run', recipe, '--out', directory];
-        expect((await startCream(args, killBefore(at, path)).finished).signal).toBe('SIGKILL');
-      }
+      for (const [at, path] of kills) await killed(directory, at, path);
       expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
       expect(artefacts(directory)).toEqual(expected);
     },
@@ -164,11 +167,7 @@ describe('a run that was stopped', () => {
 
   it('by kill -9 while it writes a checkpoint again ends with the same bytes', async () => {
     const directory = join(work, 'again');
-    const killed = async (at: number, path: RegExp) => {
-      const args = ['run', recipe, '--out', directory];
-      expect((await startCream(args, killBefore(at, path)).finished).signal).toBe('SIGKILL');
-    };
-    await killed(7, /again\/records\.jsonl$/);
+    await killed(directory, 7, /again\/records\.jsonl$/);
     const last = readFileSync(join(directory, 'records.jsonl'), 'utf8')
       .trimEnd()
       .split('\n')
@@ -176,7 +175,7 @@ describe('a run that was stopped', () => {
     expect(JSON.parse(last!)).toMatchObject({
       file: expect.stringMatching(/^sft\/checkpoint\/tokenizer/),
     });
-    await killed(1, /again\/sft\/checkpoint\/chat_template/);
+    await killed(directory, 1, /again\/sft\/checkpoint\/chat_template/);
     expect(await cream('verify', directory)).toMatchObject({ code: 0 });
     expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
     expect(artefacts(directory)).toEqual(expected);
@@ -184,9 +183,7 @@ describe('a run that was stopped', () => {
 
   it('by kill -9 before a model card is in place has no file that it did not write', async () => {
     const directory = join(work, 'card');
-    const args = ['run', recipe, '--out', directory];
-    const before = killBefore(1, /card\/sft\/checkpoint\/README\.md$/);
-    expect((await startCream(args, before).finished).signal).toBe('SIGKILL');
+    await killed(directory, 1, /card\/sft\/checkpoint\/README\.md$/);
     expect((await cream('verify', directory)).stdout).not.toContain('is not one of');
   });
 

@@ -196,9 +196,7 @@ export class Campaign {
         clearInterval(timer);
         if (signal === 'SIGKILL') outcome.kills++;
         else {
-          const different = code === 0 ? this.differences(directory) : [stderr];
-          if (different.length === 0) outcome.same++;
-          else outcome.wrong.push(`run ${i}, round ${round}: ${different.join(', ')}`);
+          this.judge(outcome, `run ${i}, round ${round}`, directory, { code, stderr });
           break;
         }
       }
@@ -221,14 +219,24 @@ export class Campaign {
         const args = ['run', this.recipe, '--out', directory];
         const { code, signal, stderr } = await startCream(args, killBefore(at)).finished;
         if (signal === 'SIGKILL') continue;
-        const different = code === 0 ? this.differences(directory) : [stderr];
-        if (different.length === 0) outcome.same++;
-        else outcome.wrong.push(`killed before ${points.join(', ')}: ${different.join(', ')}`);
+        this.judge(outcome, `killed before ${points.join(', ')}`, directory, { code, stderr });
         break;
       }
       rmSync(directory, { recursive: true, force: true });
     }
     return outcome;
+  }
+
+  /** Counts a run that has ended without a kill. */
+  private judge(
+    outcome: Outcome,
+    label: string,
+    directory: string,
+    { code, stderr }: { code: number | null; stderr: string },
+  ): void {
+    const different = code === 0 ? this.differences(directory) : [stderr];
+    if (different.length === 0) outcome.same++;
+    else outcome.wrong.push(`${label}: ${different.join(', ')}`);
   }
 
   private differences(directory: string): string[] {

@@ -88,12 +88,11 @@ export function scoreStage(
     make: async (block, hooks) => {
       const models = await scoringModels();
       spent = 0;
-      const known: KnownSums = new WeakMap();
-      if (await decide(hooks))
-        known.set(
-          models.current,
-          Float64Array.from(block.flat(), ({ logprob }) => logprob),
-        );
+      const known: KnownSums = new WeakMap(
+        (await decide(hooks))
+          ? [[models.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
+          : [],
+      );
       const after = (done: number, tokens: number) => hooks.progress(done, spent + tokens);
       return score(block, models, settings, { ...hooks, progress: after }, known);
     },
