@@ -36,6 +36,8 @@ namespace {
 template <Level L>
 constexpr int64_t gather_bytes = (L == Level::amx ? 768 : 256) << 10;
 
+constexpr int64_t large_output = 16 << 20;  // bytes, beyond the L2 of a few cores
+
 template <Level L, class T>
 void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
   using Row = Gathered<L, T>;
@@ -45,6 +47,7 @@ void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
   const T* from = data<T>(x);
   char* to = static_cast<char*>(y.mutable_data_ptr());
   const int64_t width = f32 ? 4 : 2;
+  const bool past_caches = f32 && rows * w.out * width > large_output && w.out % 16 == 0;
   const uint64_t product = next_product();
   parallel_for(0, (rows + chunk - 1) / chunk * count, 1, [&](int64_t begin, int64_t end) {
     while (begin < end) {
@@ -56,7 +59,7 @@ void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
         gather<L, T>(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
       });
       multiply<L, T>({gathered, n, w.in, w.data<T>(), w.out, first, last,
-                      to + (row * w.out + first * panel_columns) * width, w.out, f32});
+                      to + (row * w.out + first * panel_columns) * width, w.out, f32, past_caches});
       begin += last - first;
     }
   });

@@ -14,11 +14,12 @@ namespace {
 
 using namespace packed;
 
-constexpr int64_t most_outputs =
-    3072;  // depth of one pass of dy·W: its panel of W takes 192 KB of L2
-constexpr int64_t most_tokens = 1024;  // depth of one pass of dyᵀ·x
+constexpr int64_t most_outputs = 3072;  // depth of one pass of dy·W
+constexpr int64_t most_tokens = 1024;   // depth of one pass of dyᵀ·x
 constexpr int64_t panels_an_item = 6;
-constexpr int64_t strip_bytes = 120 << 10;  // of dy, paired, in L2
+// Of dy, paired, in L2.
+template <Level L>
+constexpr int64_t strip_bytes = (L == Level::amx ? 256 : 120) << 10;
 
 bool fits(const Tensor& a, const Tensor& b) {
   const auto plain = [](const Tensor& t) { return t.dim() == 2 && fast_dtype(t); };
@@ -35,11 +36,14 @@ struct InputGradient {
   const Tensor &dy, &weight;
   Tensor y;
   Tensor gathered;  // [left_rows, padded depth] of Row
+  Tensor packed;    // the depth range of W, as panels
   int64_t rows, in;
 
   void add(int64_t begin, int64_t depth) {
-    const int64_t chunks = ceil_div(rows, chunk_rows), padded = padded_in(depth);
+    const int64_t chunks = ceil_div(rows, chunk_rows), padded = padded_in(depth),
+                  count = panels(in);
     Row* left = mutable_data<Row>(gathered);
+    T* right = mutable_data<T>(packed);
     parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
       for (int64_t c = first; c < last; ++c) {
         const int64_t row = c * chunk_rows, n = std::min(chunk_rows, rows - row);
@@ -47,21 +51,22 @@ struct InputGradient {
                      left + row * padded);
       }
     });
-    const uint64_t product = next_product();
+    parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
+      for (int64_t panel = first; panel < last; ++panel)
+        pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth, in,
+                           panel, panel + 1, right + panel * panel_size(depth));
+    });
     const bool f32 = y.scalar_type() == at::kFloat;
     auto* to = static_cast<char*>(y.mutable_data_ptr());
-    parallel_for(0, panels(in) * chunks, 1, [&](int64_t first, int64_t last) {
-      static thread_local PackBuffer buffer;
-      for (int64_t item = first; item < last; ++item) {
-        const int64_t panel = item / chunks, row = item % chunks * chunk_rows,
-                      n = std::min(chunk_rows, rows - row);
-        const T* right = buffer.of<T>(product, panel, panel_size(depth), [&](T* at) {
-          pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth,
-                             in, panel, panel + 1, at);
-        });
-        multiply_panel<L, T>({left + row * padded, n, depth, right,
-                              to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in,
-                              std::min(panel_columns, in - panel * panel_columns), f32});
+    // A chunk's rows stay in L2 while all panels pass.
+    parallel_for(0, chunks * count, 1, [&](int64_t first, int64_t last) {
+      while (first < last) {
+        const int64_t row = first / count * chunk_rows, n = std::min(chunk_rows, rows - row),
+                      panel = first % count, end = std::min(count, panel + last - first);
+        multiply_gathered<L, T>({left + row * padded, n, depth, right, panel, end,
+                                 to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in, in,
+                                 f32});
+        first += end - panel;
       }
     });
   }
@@ -78,8 +83,8 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
     pack_columns<L, T>(data<T>(x) + begin * x.stride(0), x.stride(0), tokens, in, first, last,
                        right + first * panel_size(tokens));
   });
-  const int64_t strip = std::max<int64_t>(1, strip_bytes / (static_cast<int64_t>(sizeof(Row)) *
-                                                            padded * block_rows<L>)) *
+  const int64_t strip = std::max<int64_t>(1, strip_bytes<L> / (static_cast<int64_t>(sizeof(Row)) *
+                                                               padded * block_rows<L>)) *
                         block_rows<L>,
                 groups = ceil_div(count, panels_an_item);
   const uint64_t product = next_product();
@@ -92,7 +97,7 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
       });
       const int64_t panel = item % groups * panels_an_item;
       add_paired<L, T>({left, n, tokens, right, panel, std::min(count, panel + panels_an_item),
-                        sum + row * in, in});
+                        sum + row * in + panel * panel_columns, in, in, true});
     }
   });
 }
@@ -111,9 +116,13 @@ Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) {
   by_product_type(slope, [&]<Level L, class T>() {
     const auto dtype = std::is_same_v<Gathered<L, T>, float> ? at::kFloat : at::kBFloat16;
     InputGradient<L, T> gradient{
-        slope, w,
-        y,     at::empty({left_rows<L>(rows), padded_in(depth)}, slope.options().dtype(dtype)),
-        rows,  in};
+        slope,
+        w,
+        y,
+        at::empty({left_rows<L>(rows), padded_in(depth)}, slope.options().dtype(dtype)),
+        at::empty({panels(in) * panel_size(depth)}, w.options()),
+        rows,
+        in};
     for (int64_t begin = 0; begin < out; begin += depth)
       gradient.add(begin, std::min(depth, out - begin));
   });

@@ -77,26 +77,30 @@ void pair_columns(const T* matrix, int64_t stride, int64_t depth, int64_t column
 }
 
 template <Level L, class T>
-void multiply_panel(const PanelProduct<L, T>& p) {
+void multiply_gathered(const GradientProduct<L, T>& p) {
   const int64_t depth = padded_in(p.depth);
+  const auto to = [&]<bool add>(auto* y) {
+    for (int64_t panel = p.first; panel < p.last; ++panel, y += panel_columns)
+      panel_product<Left::gathered, add>(
+          p.left, p.rows, p.panels + panel * panel_size(p.depth), depth, y, p.stride,
+          std::min(panel_columns, p.columns - panel * panel_columns));
+  };
   if (p.f32)
-    panel_product<Left::gathered, true>(p.left, p.rows, p.panel, depth, static_cast<float*>(p.y),
-                                        p.stride, p.columns);
+    to.template operator()<true>(static_cast<float*>(p.y));
   else
-    panel_product<Left::gathered, false>(p.left, p.rows, p.panel, depth,
-                                         static_cast<uint16_t*>(p.y), p.stride, p.columns);
+    to.template operator()<false>(static_cast<uint16_t*>(p.y));
 }
 
 template <Level L, class T>
-void add_paired(const PairedProduct<L, T>& p) {
+void add_paired(const GradientProduct<L, T>& p) {
   const int64_t depth = padded_in(p.depth);
   // A block of left rows stays in L1 while it is multiplied with all panels.
   each_block(p.rows, [&](int64_t row, int64_t n) {
-    for (int64_t panel = p.first; panel < p.last; ++panel)
+    float* y = static_cast<float*>(p.y) + row * p.stride;
+    for (int64_t panel = p.first; panel < p.last; ++panel, y += panel_columns)
       Tiles<Left::paired, true, T, float>::by_rows[n](
-          p.left + row * depth, p.panels + panel * panel_size(p.depth), depth / k_chunk,
-          p.y + row * p.columns + panel * panel_columns, p.columns,
-          std::min(panel_columns, p.columns - panel * panel_columns));
+          p.left + row * depth, p.panels + panel * panel_size(p.depth), depth / k_chunk, y,
+          p.stride, std::min(panel_columns, p.columns - panel * panel_columns));
   });
 }
 
@@ -107,9 +111,9 @@ template void pack_columns<CREAM_LEVEL>(const float*, int64_t, int64_t, int64_t,
 template void pair_columns<CREAM_LEVEL>(const uint16_t*, int64_t, int64_t, int64_t,
                                         Gathered<CREAM_LEVEL, uint16_t>*);
 template void pair_columns<CREAM_LEVEL>(const float*, int64_t, int64_t, int64_t, float*);
-template void multiply_panel(const PanelProduct<CREAM_LEVEL, uint16_t>&);
-template void multiply_panel(const PanelProduct<CREAM_LEVEL, float>&);
-template void add_paired(const PairedProduct<CREAM_LEVEL, uint16_t>&);
-template void add_paired(const PairedProduct<CREAM_LEVEL, float>&);
+template void multiply_gathered(const GradientProduct<CREAM_LEVEL, uint16_t>&);
+template void multiply_gathered(const GradientProduct<CREAM_LEVEL, float>&);
+template void add_paired(const GradientProduct<CREAM_LEVEL, uint16_t>&);
+template void add_paired(const GradientProduct<CREAM_LEVEL, float>&);
 
 }  // namespace cream::ops::packed

@@ -61,6 +61,8 @@ struct Product {
   void* y;
   int64_t stride;
   bool f32;
+  bool past_caches = false;  // with AMX, fp32, y and stride multiples of 64 bytes: y is so large
+                             // that it is written to memory without being read first
 };
 template <Level L, class T>
 void multiply(const Product<L, T>& product);
@@ -78,29 +80,22 @@ template <Level L, class T>
 void pair_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns,
                   Gathered<L, T>* paired);
 
-// y[rows, columns ≤ 32] of one panel: stored as bf16, or added to an fp32 y.
+// Columns 32·first … 32·last−1 of left · panels [rows, columns].
 template <Level L, class T>
-struct PanelProduct {
-  const Gathered<L, T>* left;
-  int64_t rows, depth;
-  const T* panel;
-  void* y;
-  int64_t stride, columns;
-  bool f32;
-};
-template <Level L, class T>
-void multiply_panel(const PanelProduct<L, T>& product);
-// y[rows, 32·first … 32·last−1] += left · panels in fp32, with left rows from pair_columns.
-template <Level L, class T>
-struct PairedProduct {
+struct GradientProduct {
   const Gathered<L, T>* left;
   int64_t rows, depth;
   const T* panels;  // from panel 0 on
   int64_t first, last;
-  float* y;  // [rows, columns], contiguous
-  int64_t columns;
+  void* y;  // its column 32·first; rows `stride` values apart
+  int64_t stride, columns;
+  bool f32;
 };
+// Left rows from gather; stored as bf16, or added to an fp32 y.
 template <Level L, class T>
-void add_paired(const PairedProduct<L, T>& product);
+void multiply_gathered(const GradientProduct<L, T>& product);
+// Left rows from pair_columns; added to an fp32 y.
+template <Level L, class T>
+void add_paired(const GradientProduct<L, T>& product);
 
 }  // namespace cream::ops::packed

@@ -51,35 +51,87 @@ struct Prefetch {
   }
 };
 
-// Tiles 0–3: sums; 4, 5: left; 6, 7: right. Two: whether there is a second tile of rows, `depth`
-// values × 16 rows behind the first one.
-template <bool Two>
-inline void add_up(const uint16_t* left, const uint16_t* panel, int64_t depth, Prefetch& prefetch,
-                   Sums& sums) {
-  constexpr int64_t panel_line = 2 * line;
-  const uint16_t* const second = left + tile_rows * depth;
-  asm volatile("" ::: "memory");  // the tiles read what was stored before
-  _tile_zero(0);
-  _tile_zero(1);
-  if constexpr (Two) {
-    _tile_zero(2);
-    _tile_zero(3);
+// How sums go to y: stored; stored past the caches; added.
+enum class To { cache, memory, sum };
+
+// Writes the sums of a block to y, a few rows per step of the next block: the vector units are idle
+// while the tiles multiply.
+template <To to, class Out>
+class Writer {
+ public:
+  void begin(const Sums& sums, int64_t rows, int64_t columns, Out* y, int64_t stride) {
+    sums_ = &sums, y_ = y, stride_ = stride, row_ = 0, rows_ = rows;
+    low_ = first_lanes(columns), high_ = first_lanes(columns - 16);
+    whole_ = columns == panel_columns;
   }
-  for (int64_t k = 0; k < depth / k_chunk; ++k) {
+  void write(int64_t count) {
+    for (const int64_t end = std::min(rows_, row_ + count); row_ < end; ++row_) {
+      Floats a = load16(sums_->of[row_]), b = load16(sums_->of[row_] + 16);
+      Out* const y = y_ + row_ * stride_;
+      if constexpr (to == To::memory) {
+        if (whole_) {
+          _mm512_stream_ps(y, a);
+          _mm512_stream_ps(y + 16, b);
+          continue;
+        }
+      }
+      if constexpr (to == To::sum)
+        a = add16(a, load16(y, low_)), b = add16(b, load16(y + 16, high_));
+      store16(y, a, low_);
+      store16(y + 16, b, high_);
+    }
+  }
+  void finish() { write(rows_); }
+
+ private:
+  const Sums* sums_ = nullptr;
+  Out* y_ = nullptr;
+  int64_t stride_ = 0, row_ = 0, rows_ = 0;
+  Mask low_{}, high_{};
+  bool whole_ = false;
+};
+
+// One slab of the depth: `steps` tiles of it. The right operand is used again for the next rows and
+// stays in L1, so the left one passes by it (TILELOADDT1). Tiles 0–3: sums; 4, 5: left; 6, 7:
+// right. Two: whether there is a second tile of rows, `depth` values × 16 rows behind the first.
+template <bool Two, class Writer>
+inline void add_up(const uint16_t* left, int64_t depth, const uint16_t* panel, int64_t steps,
+                   bool first, Prefetch& prefetch, Writer& before, Sums& sums) {
+  constexpr int64_t panel_line = 2 * line, sums_line = sizeof(sums.of[0]);
+  const uint16_t* const second = left + tile_rows * depth;
+  const int64_t rows_a_step = (2 * tile_rows - 1) / steps + 1;
+  asm volatile("" ::: "memory");  // the tiles read what was stored before
+  if (first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (Two) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+  } else {
+    _tile_loadd(0, sums.of[0], sums_line);
+    _tile_loadd(1, sums.of[0] + 16, sums_line);
+    if constexpr (Two) {
+      _tile_loadd(2, sums.of[tile_rows], sums_line);
+      _tile_loadd(3, sums.of[tile_rows] + 16, sums_line);
+    }
+  }
+  for (int64_t k = 0; k < steps; ++k) {
     _tile_loadd(6, panel, panel_line);
-    _tile_loadd(4, left + k * tile_values, line);
+    _tile_stream_loadd(4, left + k * tile_values, line);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, panel + 32, panel_line);
     _tile_dpbf16ps(1, 4, 7);
     if constexpr (Two) {
-      _tile_loadd(5, second + k * tile_values, line);
+      _tile_stream_loadd(5, second + k * tile_values, line);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
+    before.write(rows_a_step);
     prefetch.step(panel);
     panel += panel_chunk;
   }
-  constexpr int64_t sums_line = sizeof(sums.of[0]);
+  before.finish();
   _tile_stored(0, sums.of[0], sums_line);
   _tile_stored(1, sums.of[0] + 16, sums_line);
   if constexpr (Two) {
@@ -88,52 +140,52 @@ inline void add_up(const uint16_t* left, const uint16_t* panel, int64_t depth, P
   }
 }
 
-// The first `columns` of `rows` rows of sums → y, stored or added.
-template <bool Add, class Out>
-inline void write(const Sums& sums, int64_t rows, int64_t columns, Out* y, int64_t stride) {
-  const Mask low = first_lanes(columns), high = first_lanes(columns - 16);
-  for (int64_t r = 0; r < rows; ++r) {
-    Floats a = load16(sums.of[r]), b = load16(sums.of[r] + 16);
-    Out* const to = y + r * stride;
-    if constexpr (Add) a = add16(a, load16(to, low)), b = add16(b, load16(to + 16, high));
-    store16(to, a, low);
-    store16(to + 16, b, high);
-  }
-}
+// Blocks of rows whose sums are kept between slabs.
+constexpr int64_t group_rows = 8 * 2 * tile_rows;
 
-// y[rows, columns] of one panel.
-template <bool Add, class Out>
-void panel_product(const uint16_t* left, int64_t rows, const uint16_t* panel, int64_t depth, Out* y,
-                   int64_t stride, int64_t columns, Prefetch prefetch = {}) {
-  Sums sums;
-  for (int64_t row = 0; row < rows; row += 2 * tile_rows) {
-    const int64_t n = std::min(2 * tile_rows, rows - row);
-    Out* const to = y + row * stride;
-    if constexpr (Add)
-      for (int64_t r = 0; r < n; ++r) {
-        _mm_prefetch(reinterpret_cast<const char*>(to + r * stride), _MM_HINT_T0);
-        _mm_prefetch(reinterpret_cast<const char*>(to + r * stride + 16), _MM_HINT_T0);
-      }
-    if (n > tile_rows)
-      add_up<true>(left + row * depth, panel, depth, prefetch, sums);
-    else
-      add_up<false>(left + row * depth, panel, depth, prefetch, sums);
-    write<Add>(sums, n, columns, to, stride);
-  }
-}
+// Values of the depth that are multiplied at once: 32 columns × 768 of them still stay in L1.
+// Between slabs the sums are kept as they are, so this changes no bit.
+inline int64_t slab_of(int64_t depth) { return depth <= 768 ? depth : 512; }
 
-template <class Out>
-void multiply_as(const Product<amx, uint16_t>& p) {
+// y[rows, 32·first … 32·last−1] (the first `columns` columns of the whole product exist), panels
+// from panel 0 on; y points to column 32·first.
+template <To to, class Out>
+void panel_products(const uint16_t* left, int64_t rows, int64_t depth, const uint16_t* panels,
+                    int64_t first, int64_t last, Out* y, int64_t stride, int64_t columns) {
   const Tiles tiles;
-  const int64_t blocks = (p.rows + 2 * tile_rows - 1) / (2 * tile_rows);
-  for (int64_t panel = p.first; panel < p.last; ++panel) {
-    const uint16_t* const weight = p.weight + panel * panel_size(p.in);
-    const Prefetch next =
-        panel + 1 < p.last ? Prefetch(weight + panel_size(p.in), blocks) : Prefetch();
-    panel_product<false>(p.gathered, p.rows, weight, padded_in(p.in),
-                         static_cast<Out*>(p.y) + (panel - p.first) * panel_columns, p.stride,
-                         std::min(panel_columns, p.out - panel * panel_columns), next);
+  const int64_t slab = slab_of(depth), blocks = (rows - 1) / (2 * tile_rows) + 1;
+  Sums sums[group_rows / (2 * tile_rows)];
+  Writer<to, Out> writer;
+  for (int64_t number = first; number < last; ++number, y += panel_columns) {
+    const uint16_t* const panel = panels + number * depth * panel_columns;
+    Prefetch prefetch =
+        number + 1 < last ? Prefetch(panel + depth * panel_columns, blocks) : Prefetch();
+    const int64_t n = std::min(panel_columns, columns - number * panel_columns);
+    for (int64_t group = 0; group < rows; group += group_rows)
+      for (int64_t k = 0; k < depth; k += slab) {
+        const int64_t steps = std::min(slab, depth - k) / k_chunk;
+        const bool complete = k + slab >= depth;
+        for (int64_t row = group; row < std::min(rows, group + group_rows); row += 2 * tile_rows) {
+          const int64_t count = std::min(2 * tile_rows, rows - row);
+          Out* const part = y + row * stride;
+          if (to == To::sum && complete)
+            for (int64_t r = 0; r < count; ++r) {
+              _mm_prefetch(reinterpret_cast<const char*>(part + r * stride), _MM_HINT_T0);
+              _mm_prefetch(reinterpret_cast<const char*>(part + r * stride + 16), _MM_HINT_T0);
+            }
+          const uint16_t* const from = left + row * depth + k * tile_rows;
+          Sums& block = sums[(row - group) / (2 * tile_rows)];
+          const auto add = [&]<bool two>() {
+            add_up<two>(from, depth, panel + k * panel_columns, steps, k == 0, prefetch, writer,
+                        block);
+          };
+          count > tile_rows ? add.template operator()<true>() : add.template operator()<false>();
+          if (complete) writer.begin(block, count, n, part, stride);
+        }
+      }
   }
+  writer.finish();
+  if (to == To::memory) _mm_sfence();
 }
 
 }  // namespace
@@ -156,8 +208,17 @@ void gather<amx>(const uint16_t* x, int64_t stride, int64_t rows, int64_t in, ui
 }
 
 template <>
-void multiply(const Product<amx, uint16_t>& product) {
-  product.f32 ? multiply_as<float>(product) : multiply_as<uint16_t>(product);
+void multiply(const Product<amx, uint16_t>& p) {
+  const auto run = [&]<To to>(auto* y) {
+    panel_products<to>(p.gathered, p.rows, padded_in(p.in), p.weight, p.first, p.last, y, p.stride,
+                       p.out);
+  };
+  if (!p.f32)
+    run.template operator()<To::cache>(static_cast<uint16_t*>(p.y));
+  else if (p.past_caches)
+    run.template operator()<To::memory>(static_cast<float*>(p.y));
+  else
+    run.template operator()<To::cache>(static_cast<float*>(p.y));
 }
 
 template <>
@@ -193,27 +254,20 @@ void pair_columns<amx>(const uint16_t* matrix, int64_t stride, int64_t depth, in
 }
 
 template <>
-void multiply_panel(const PanelProduct<amx, uint16_t>& p) {
-  const Tiles tiles;
+void multiply_gathered(const GradientProduct<amx, uint16_t>& p) {
   const int64_t depth = padded_in(p.depth);
   if (p.f32)
-    panel_product<true>(p.left, p.rows, p.panel, depth, static_cast<float*>(p.y), p.stride,
-                        p.columns);
+    panel_products<To::sum>(p.left, p.rows, depth, p.panels, p.first, p.last,
+                            static_cast<float*>(p.y), p.stride, p.columns);
   else
-    panel_product<false>(p.left, p.rows, p.panel, depth, static_cast<uint16_t*>(p.y), p.stride,
-                         p.columns);
+    panel_products<To::cache>(p.left, p.rows, depth, p.panels, p.first, p.last,
+                              static_cast<uint16_t*>(p.y), p.stride, p.columns);
 }
 
 template <>
-void add_paired(const PairedProduct<amx, uint16_t>& p) {
-  const Tiles tiles;
-  const int64_t depth = padded_in(p.depth);
-  for (int64_t row = 0; row < p.rows; row += 2 * tile_rows)
-    for (int64_t panel = p.first; panel < p.last; ++panel)
-      panel_product<true>(p.left + row * depth, std::min(2 * tile_rows, p.rows - row),
-                          p.panels + panel * panel_size(p.depth), depth,
-                          p.y + row * p.columns + panel * panel_columns, p.columns,
-                          std::min(panel_columns, p.columns - panel * panel_columns));
+void add_paired(const GradientProduct<amx, uint16_t>& p) {
+  panel_products<To::sum>(p.left, p.rows, padded_in(p.depth), p.panels, p.first, p.last,
+                          static_cast<float*>(p.y), p.stride, p.columns);
 }
 
 }  // namespace cream::ops::packed

@@ -66,6 +66,24 @@ CHECK_LEVELS(
   ran.done();
 }
 
+CHECK_LEVELS(
+    "ops fast: a row has the same bits in every batch where the depth is multiplied in parts and "
+    "where the result is larger than the caches") {
+  at::manual_seed(19);
+  const MustRun ran(Op::linear_f32);
+  // {in, out}; 600 rows of the second are 39 MB in fp32, and its last panel is half full.
+  for (const auto& [in, out] : std::vector<std::array<int64_t, 2>>{{1700, 70}, {40, 16432}}) {
+    const Linear w = packed(out, in);
+    const Tensor x = at::randn({600, in}).to(at::kBFloat16);
+    const Tensor all = ops::linear(x, w), all32 = ops::linear_f32(x, w);
+    for (const int64_t rows : {1, 16, 17, 33, 257}) {
+      CHECK(at::equal(ops::linear(x.narrow(0, rows, rows), w), all.narrow(0, rows, rows)));
+      CHECK(at::equal(ops::linear_f32(x.narrow(0, rows, rows), w), all32.narrow(0, rows, rows)));
+    }
+  }
+  ran.done();
+}
+
 CHECK_CASE(
     "ops fast: the plain fp32 product is the same in chunks of a large vocabulary as at once") {
   at::manual_seed(18);
