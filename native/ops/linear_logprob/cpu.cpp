@@ -15,10 +15,12 @@
 namespace cream::ops {
 namespace {
 
-// Rows, with their logits in L2: 84 × 1,024 fp32 are 336 KB, with AMX 768 KB. The head is read once
-// for each chunk, so that few of them leave AMX waiting for memory.
+// Rows that are multiplied together, which stay in L2 with their logits: 84 × 1,024 fp32 are 336
+// KB. The head is read once for each chunk, so that few rows would leave AMX waiting for memory.
 template <Level L>
-constexpr int64_t chunk = (L == Level::amx ? 2 : 1) * packed::whole_blocks<L>;
+int64_t chunk_rows(int64_t in) {
+  return (L == Level::amx && in <= 2048 ? 2 : 1) * packed::whole_blocks<L>;
+}
 
 template <class T>
 struct Work {
@@ -35,12 +37,13 @@ struct Work {
 // Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
 template <Level L, class T>
 void run(const Work<T>& w, int64_t begin, int64_t end) {
-  const int64_t blocks = softmax_blocks(w.head.out), depth = packed::padded_in(w.head.in);
-  std::vector<packed::Gathered<L, T>> gathered(chunk<L> * depth);
-  std::vector<float> logits(chunk<L> * softmax_block);
+  const int64_t blocks = softmax_blocks(w.head.out), depth = packed::padded_in(w.head.in),
+                chunk = chunk_rows<L>(w.head.in);
+  std::vector<packed::Gathered<L, T>> gathered(chunk * depth);
+  std::vector<float> logits(chunk * softmax_block);
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = item / blocks * chunk<L>, block = item % blocks,
-                  n = std::min(chunk<L>, w.rows - row);
+    const int64_t row = item / blocks * chunk, block = item % blocks,
+                  n = std::min(chunk, w.rows - row);
     if (item == begin || block == 0)
       packed::gather<L, T>(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
     const int64_t column = block * softmax_block,
@@ -87,7 +90,8 @@ Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targ
                        result,
                        static_cast<float>(head.multiplier),
                        static_cast<float>(head.softcap)};
-    parallel_for(0, (rows + chunk<L> - 1) / chunk<L> * blocks, 1,
+    const int64_t chunk = chunk_rows<L>(fast->in);
+    parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1,
                  [&](int64_t begin, int64_t end) { run<L>(work, begin, end); });
   });
   for (int64_t row = 0; row < rows; ++row)
