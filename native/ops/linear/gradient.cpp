@@ -28,6 +28,16 @@ bool fits(const Tensor& a, const Tensor& b) {
 Tensor by_rows(const Tensor& t) { return t.stride(1) == 1 ? t : t.contiguous(); }
 int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
+// Packs rows begin … begin + depth − 1 of the matrix as panels.
+template <Level L, class T>
+void pack_rows(const Tensor& matrix, int64_t begin, int64_t depth, T* packed) {
+  const int64_t stride = matrix.stride(0), columns = matrix.size(1);
+  parallel_for(0, panels(columns), 1, [&](int64_t first, int64_t last) {
+    pack_columns<L, T>(data<T>(matrix) + begin * stride, stride, depth, columns, first, last,
+                       packed + first * panel_size(depth));
+  });
+}
+
 // y += dy[:, depth range]·W[depth range, :], or y = … in bf16 if the range is the whole depth.
 template <Level L, class T>
 struct InputGradient {
@@ -51,11 +61,7 @@ struct InputGradient {
                      left + row * padded);
       }
     });
-    parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
-      for (int64_t panel = first; panel < last; ++panel)
-        pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth, in,
-                           panel, panel + 1, right + panel * panel_size(depth));
-    });
+    pack_rows<L, T>(weight, begin, depth, right);
     const bool f32 = y.scalar_type() == at::kFloat;
     auto* to = static_cast<char*>(y.mutable_data_ptr());
     // A chunk's rows stay in L2 while all panels pass.
@@ -79,10 +85,7 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
   const int64_t out = dy.size(1), in = x.size(1), count = panels(in), padded = padded_in(tokens);
   using Row = Gathered<L, T>;
   T* right = mutable_data<T>(packed_x);
-  parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
-    pack_columns<L, T>(data<T>(x) + begin * x.stride(0), x.stride(0), tokens, in, first, last,
-                       right + first * panel_size(tokens));
-  });
+  pack_rows<L, T>(x, begin, tokens, right);
   const int64_t strip = std::max<int64_t>(1, strip_bytes<L> / (static_cast<int64_t>(sizeof(Row)) *
                                                                padded * block_rows<L>)) *
                         block_rows<L>,
