@@ -1,33 +1,31 @@
 // An adapter_model.safetensors from an untrusted source. Its tensors show which modules a pattern
 // of target modules matches, and every tensor that its header lists is read or refused.
-#include <unistd.h>
-
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
+#include <string>
 
+#include "../native/model_files.h"
 #include "support/error.h"
 #include "weights/adapter.h"
 #include "weights/reader.h"
 
 namespace {
 
-// A folder of this process whose adapter has a pattern of target modules.
-std::string make_folder() {
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / ("cream-fuzz-" + std::to_string(getpid()));
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder / "adapter_config.json")
-      << R"({"peft_type": "LORA", "r": 4, "target_modules": ".*_proj"})";
-  return folder.string();
-}
+// A folder whose adapter has a pattern of target modules.
+struct Folder {
+  Folder() {
+    folder.write("adapter_config.json",
+                 R"({"peft_type": "LORA", "r": 4, "target_modules": ".*_proj"})");
+  }
+  const model_files::TemporaryFolder folder;
+};
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::string folder = make_folder();
-  std::ofstream(folder + "/adapter_model.safetensors", std::ios::binary)
-      .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
+  static const Folder made;
+  const std::string& folder = made.folder.path();
+  made.folder.write("adapter_model.safetensors",
+                    std::string(reinterpret_cast<const char*>(data), size));
   try {
     const cream::AdapterConfig config = cream::read_adapter_config(folder);
     if (config.params.targets.empty()) std::abort();

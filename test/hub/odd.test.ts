@@ -214,13 +214,14 @@ describe('the cache folder', () => {
         return new Promise<void>((resolve) => (release = resolve));
       });
     });
+    let second = Promise.resolve();
     const told = await new Promise<string>((resolve) => {
-      void withLock(lock, () => Promise.resolve(), undefined, resolve);
+      second = withLock(lock, () => Promise.resolve(), undefined, resolve);
     });
     expect(told).toBe(
       `Waiting for process ${process.pid}, which holds ${lock} and fetches the same.`,
     );
     release();
-    await first;
+    await Promise.all([first, second]);
   });
 });

@@ -10,20 +10,22 @@
 #include <fstream>
 
 #include "check.h"
+#include "model_files.h"
 
 namespace check {
 namespace {
 
+// Set in a rank's process, to the folder that the ranks of a case share.
 constexpr const char* kChild = "CREAM_CHECK_RANK";
 
 pid_t start(const std::string& name, int rank, int ranks, const std::string& port,
-            const std::string& output) {
+            const std::string& folder, const std::string& output) {
   const pid_t pid = fork();
   if (pid != 0) return pid;
   const int file = open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   dup2(file, 1);
   dup2(file, 2);
-  setenv(kChild, "1", 1);
+  setenv(kChild, folder.c_str(), 1);
   setenv("RANK", std::to_string(rank).c_str(), 1);
   setenv("LOCAL_RANK", std::to_string(rank).c_str(), 1);
   setenv("WORLD_SIZE", std::to_string(ranks).c_str(), 1);
@@ -73,11 +75,12 @@ std::vector<RankOutcome> outcomes_of(const std::string& name, int ranks,
     return {};
   }
   const std::string port = std::to_string(free_port());
+  const model_files::TemporaryFolder folder;
   std::vector<pid_t> pids;
   std::vector<std::string> files;
   for (int rank = 0; rank < ranks; ++rank) {
-    files.push_back("/tmp/cream-ranks-" + std::to_string(getpid()) + "-" + std::to_string(rank));
-    pids.push_back(start(name, rank, ranks, port, files.back()));
+    files.push_back(folder.file("output-" + std::to_string(rank)));
+    pids.push_back(start(name, rank, ranks, port, folder.path(), files.back()));
   }
   std::vector<RankOutcome> outcomes;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -86,9 +89,12 @@ std::vector<RankOutcome> outcomes_of(const std::string& name, int ranks,
     std::ifstream file(files[rank]);
     outcomes.push_back({WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status),
                         std::string(std::istreambuf_iterator<char>(file), {})});
-    unlink(files[rank].c_str());
   }
   return outcomes;
+}
+
+std::string shared_file(const std::string& name) {
+  return std::string(std::getenv(kChild)) + "/" + name;
 }
 
 void on_ranks(const std::string& name, int ranks, const std::function<void(cream::Ranks&)>& body) {

@@ -16,6 +16,9 @@ uint16_t free_port();
 void on_ranks(const std::string& name, int ranks,
               const std::function<void(cream::Ranks& ranks)>& body);
 
+// The path of a file in a temporary folder that the ranks of the case share; for use in `body`.
+std::string shared_file(const std::string& name);
+
 // The lines that the ranks wrote, by rank: for a case whose ranks end themselves. `body` as above;
 // the exit codes are returned (−signal for a killed process).
 struct RankOutcome {

@@ -1,5 +1,6 @@
 // jest runs tests in a realm of their own. Objects that the addon makes belong to the outer realm
 // and would fail `instanceof` without this.
+import { rmSync } from 'node:fs';
 import { TestEnvironment } from 'jest-environment-node';
 
 const SHARED = [
@@ -24,12 +25,23 @@ const SHARED = [
 const EXIT = Symbol.for('cream-lm.test.exit');
 if (process.send && process.env.JEST_WORKER_ID && !process[EXIT]) {
   process[EXIT] = true;
-  process.once('exit', () => process.kill(process.pid, 'SIGKILL'));
+  process.once('exit', (code) => {
+    // A worker that ends by an error, such as a promise that no test awaited, says so.
+    if (code === 0) process.kill(process.pid, 'SIGKILL');
+  });
 }
 
 export default class extends TestEnvironment {
   async setup() {
     await super.setup();
     for (const name of SHARED) this.global[name] = globalThis[name];
+    this.global.temporaryFolders = [];
+  }
+
+  // Here, not when the process ends: a worker serves many test files, and is killed in the end.
+  async teardown() {
+    for (const folder of this.global.temporaryFolders)
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    await super.teardown();
   }
 }

@@ -1,17 +1,16 @@
 /** Temporary folders of tests. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const made: string[] = [];
+declare global {
+  /** The folders of one test file, which its environment removes (environment.mjs). */
+  var temporaryFolders: string[];
+}
 
-/** Makes a temporary folder, which is removed when the process ends. */
+/** Makes a temporary folder, which is removed when the test file ends. */
 export function temporaryFolder(name = 'cream-test-'): string {
   const folder = mkdtempSync(join(tmpdir(), name));
-  if (made.length === 0)
-    process.once('exit', () => {
-      for (const path of made) rmSync(path, { recursive: true, force: true });
-    });
-  made.push(folder);
+  globalThis.temporaryFolders.push(folder);
   return folder;
 }

@@ -1,10 +1,8 @@
 // Training with optimizer state in the forms that save memory: their loss of accuracy, and exact
 // resumption.
-#include <unistd.h>
-
 #include <cstdio>
-#include <filesystem>
 
+#include "model_files.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
 #include "trainer_params.h"
@@ -71,9 +69,8 @@ CHECK_CASE(
 }
 
 CHECK_CASE("forms: a state of each form resumes bit for bit and is refused under another") {
-  const std::string path =
-      (std::filesystem::temp_directory_path() / ("cream-forms-" + std::to_string(::getpid())))
-          .string();
+  const model_files::TemporaryFolder folder;
+  const std::string path = folder.file("state");
   for (int i = 1; i < 8; ++i) {
     const OptimizerForms forms{(i & 1) != 0, (i & 2) != 0, (i & 4) != 0};
     Transformer straight = bf16_model(), resumed = bf16_model(), other = bf16_model();
@@ -88,5 +85,4 @@ CHECK_CASE("forms: a state of each form resumes bit for bit and is refused under
     const auto left = a.masters(), right = b.masters();
     for (size_t k = 0; k < left.size(); ++k) CHECK(at::equal(left[k].second, right[k].second));
   }
-  std::filesystem::remove(path);
 }
