@@ -31,7 +31,8 @@ const rankingCharts = (ranked: Ranked, categories: string[]): Chart[] => [
     yLabel: 'C',
     note:
       'Agreement of two successive models on the order of the completions: 0 reversed, 0.5 ' +
-      'unrelated, 1 the same.',
+      'unrelated, 1 the same. With top_order: the share of prompts on whose best and worst they ' +
+      'agree.',
     categories,
     format: two,
     include: [0, 1],

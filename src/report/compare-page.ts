@@ -157,7 +157,9 @@ function curves({ runs, groups }: RunComparison, names: Names): Chart[] {
     },
     {
       title: 'Consistency',
-      note: 'Agreement of two successive models: 0 reversed, 0.5 unrelated, 1 the same.',
+      note:
+        'Agreement of two successive models: 0 reversed, 0.5 unrelated, 1 the same. With ' +
+        'top_order: the share of prompts on whose best and worst they agree.',
       yLabel: 'C',
       categories: labels,
       format: (y) => y.toFixed(2),

@@ -34,6 +34,11 @@ export function lossText(recipe: string): LossText {
   return { loss: `C · ${loss} + (1 − C) · reverse ${loss}; ${start}.`, reward };
 }
 
+/** The name of a value of train.loss in prose. */
+export function lossTitle(loss: string): string {
+  return (NOTES[loss] ?? NOTES.dpo!).loss;
+}
+
 function lossName(recipe: string): string {
   try {
     const { train } = (parse(recipe) ?? {}) as { train?: { loss?: unknown } };

@@ -83,8 +83,8 @@ export function page(title: string, body: string, following?: Following): string
 </head>
 <body>
 ${body}
-<footer>Written by cream-lm. Method: CREAM, Consistency Regularized Self-Rewarding Language Models,
-arXiv 2410.12735.</footer>
+<footer>Written by cream-lm, which implements CREAM, Consistency Regularized Self-Rewarding Language
+Models, arXiv 2410.12735.</footer>
 <script>${script}</script>
 </body>
 </html>

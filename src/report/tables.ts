@@ -14,7 +14,7 @@ export function resultsTable(run: RunReport): string {
     ? 'the likeliest choice, by its summed log-prob and by its mean log-prob per character'
     : 'greedy answers';
   const measuredNoise = run.phases.some(({ ranking }) => ranking?.noise_consistency != null)
-    ? 'A noise floor is the C of θ<sub>t</sub> with itself in float32.'
+    ? 'Beside C is that of θ<sub>t</sub> with itself in float32, which rounding alone lowers.'
     : '';
   const head = [
     '',
@@ -34,8 +34,9 @@ export function resultsTable(run: RunReport): string {
 trained in the row: ${measured}.
 Change compares with the row above on the same questions: a paired bootstrap interval, and p of
 McNemar's exact test. If the interval contains 0, or p is above 0.05, chance alone could explain it.
-C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. Below ½ training learns the
-reversed preference, also where C is close to ½: AdamW and gradient clipping remove the gradient's
+C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. It weights the loss unless
+the recipe's rank.weighting says otherwise. A pair whose weight is below ½ trains the reversed
+preference, also where the weight is close to ½: AdamW and gradient clipping remove the gradient's
 scale. ${measuredNoise}
 Reward margin is ${withSubscripts(lossText(run.recipe).reward)} of chosen less that of
 rejected.</p>`;
@@ -44,11 +45,11 @@ rejected.</p>`;
 /** C, and if measured, the C of the model with itself in float32. */
 function consistencyCell(ranking: PhaseReport['ranking']): string {
   if (ranking?.consistency == null) return '–';
-  const floor =
+  const withItself =
     ranking.noise_consistency === null
       ? ''
-      : ` <small>noise floor ${ranking.noise_consistency.toFixed(2)}</small>`;
-  return `<b>${ranking.consistency.toFixed(3)}</b>${floor}`;
+      : ` <small>with itself ${ranking.noise_consistency.toFixed(2)}</small>`;
+  return `<b>${ranking.consistency.toFixed(3)}</b>${withItself}`;
 }
 
 function resultCells(

@@ -1,5 +1,5 @@
 /**
- * Removes the influence of length from rewards. A sum of log-ratios grows with the number of
+ * Removes the linear influence of length from rewards. A sum of log-ratios grows with the number of
  * tokens, so a ranking by it is in part a ranking by length.
  *
  *   mean         r / |y|

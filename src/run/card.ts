@@ -10,6 +10,7 @@ import { stringify } from 'yaml';
 import { engineInfo } from '../engine/addon.js';
 import type { Accuracy } from '../evaluate/intervals.js';
 import { hubName } from '../models/resolve.js';
+import { lossTitle } from '../report/loss.js';
 import type { RunContext } from './context.js';
 import { recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
@@ -93,7 +94,8 @@ export function cardText({ title, recipe, method, command, training, tasks }: Ca
     `With cream-lm ${version} (libtorch ${torch}) and the recipe below as \`recipe.yaml\`:`,
     `\`\`\`sh\n${command}\n\`\`\``,
     `\`\`\`yaml\n${recipeText(recipe)}\`\`\``,
-    'Method: CREAM, Consistency Regularized Self-Rewarding Language Models, arXiv 2410.12735.',
+    'cream-lm implements CREAM, Consistency Regularized Self-Rewarding Language Models, arXiv ' +
+      '2410.12735.',
   ].join('\n\n');
 }
 
@@ -141,16 +143,25 @@ function methodOf(recipe: Recipe, phase: Phase): string {
     return recipe.sft.checkpoint === null
       ? `Supervised fine-tuning on demonstrations.${adapters}`
       : 'An existing checkpoint that the run started from.';
-  if (recipe.pairs.source !== null) return `DPO on given preference pairs.${adapters}`;
-  const weight =
-    recipe.rank.weighting === 'fixed'
-      ? 'each with the same weight'
-      : 'each weighted by the agreement of the rankings of the model and its previous version';
+  const loss = lossTitle(recipe.train.loss);
+  if (recipe.pairs.source !== null) return `${loss} on given preference pairs.${adapters}`;
   return (
     `Iteration ${phase} of self-rewarding training: the model sampled ${recipe.sample.samples} ` +
     `completions per prompt, ranked them (reward: ${recipe.reward.source}) and was trained with ` +
-    `DPO on the best against the worst, ${weight}.${adapters}`
+    `${loss} on the best against the worst. ${weightOf(recipe.rank)}${adapters}`
   );
+}
+
+function weightOf({ weighting, fixed_consistency }: Recipe['rank']): string {
+  const loss = 'The loss of a pair is w times its own plus 1 − w times that of the reversed pair';
+  const weights: Record<typeof weighting, string> = {
+    avg: 'w is the mean agreement C of two rankings',
+    dyn: 'w is the agreement C of two rankings of its prompt',
+    permuted: 'w is the agreement C of two rankings of another prompt, a control',
+    sign: 'w is 1 if the mean agreement C of two rankings is at least ½, else 0, a control',
+    fixed: `w is ${fixed_consistency}`,
+  };
+  return `${loss}, where ${weights[weighting]}.`;
 }
 
 function trainingOf(summary: IterationSummary | undefined): [string, string][] {

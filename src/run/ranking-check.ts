@@ -232,20 +232,21 @@ async function rateInRun(
 }
 
 /**
- * A warning if the reward ranks fewer than half of the pairs correctly, also among pairs of equal
- * length.
+ * A warning if the reward ranks fewer than half of the pairs right, also among pairs of equal
+ * length. It is below chance only if the interval is, too.
  */
-function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
+export function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
   const low = [
     { share: all, of: 'given pairs' },
     { share: matched, of: 'given pairs of about equal length' },
   ].filter(({ share }) => share.accuracy !== null && share.accuracy < 0.5);
   if (low.length === 0) return undefined;
   const figures = low.map(({ share, of }) => `${shown(share)} of ${share.pairs} ${of}`);
+  const certain = low.some(({ share }) => share.high < 0.5);
   return (
     `Iteration ${t}: the reward that this iteration follows ranks ${figures.join(' and ')} ` +
-    'right, which is below chance (50 %). Training on it may make the model worse: compare ' +
-    'other rewards with `cream rank-eval`.'
+    `right, which is ${certain ? 'below' : 'no better than'} chance (50 %). Training on it may ` +
+    'make the model worse: compare other rewards with `cream rank-eval`.'
   );
 }
 

@@ -29,9 +29,9 @@ export const rank = z.strictObject({
       "The C that weights the loss: `avg` is the mean over all pairs (the paper's main " +
         "setting), `dyn` each prompt's own C, `fixed` a constant. Two controls for " +
         'experiments: `permuted` gives each pair the C of another prompt, drawn at random ' +
-        'without replacement, and `sign` is 1 where the mean C is at least 0.5, else 0. Pairs ' +
-        'with C below 0.5 train the reversed preference. AdamW and gradient clipping remove the ' +
-        "gradient's scale, so a C close to 0.5 does not mean a small update.",
+        'without replacement, and `sign` is 1 where the mean C is at least 0.5, else 0. A pair ' +
+        'whose weight is below 0.5 trains the reversed preference. AdamW and gradient clipping ' +
+        "remove the gradient's scale, so a weight close to 0.5 does not mean a small update.",
     ),
   fixed_consistency: only(
     { 'rank.weighting': ['fixed'] },

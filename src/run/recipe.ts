@@ -152,7 +152,7 @@ const score = z.strictObject({
     { dtype: ['bfloat16'], 'reward.source': ['implicit', 'likelihood'], ...OWN_PAIRS },
     count(0, 0).describe(
       'Prompts whose completions θ_t and θ_0 also score in float32. The agreement of the ' +
-        'bfloat16 and the float32 ranking of θ_t is the largest C that rounding allows; it is ' +
+        'bfloat16 and the float32 ranking of θ_t is about the largest C to be expected; it is ' +
         'reported beside C. Needs memory for one more model, in float32; 0 measures nothing.',
     ),
   ),
@@ -181,8 +181,8 @@ const reward = z.strictObject({
         "The implicit reward is the `sum` of log-ratios over the completion's tokens (as in " +
           'the paper), their `mean`, or `controlled`: the part of the sum that the length does ' +
           'not explain, by a regression over all completions of the iteration. `controlled` ' +
-          'also applies to `likelihood` and to θ_0 in iteration 1, so that both models rank ' +
-          'without length.',
+          'also applies to `likelihood` and to θ_0 in iteration 1: the linear ' +
+          'influence of length is removed from both rankings.',
       ),
   ),
   against: only(

@@ -71,8 +71,9 @@ export function reversedPairs(
   const remedy =
     weighting === 'given'
       ? 'remove these rows, or drop their column consistency'
-      : 'set rank.min_consistency to 0.5 to leave prompts with a low C out, or rank.weighting to ' +
-        'fixed';
+      : 'set rank.min_consistency to 0.5 to leave prompts with a low C out, ' +
+        (weighting === 'sign' ? '' : 'rank.consistency_floor to 0.5 to train neither direction, ') +
+        'or rank.weighting to fixed';
   const mean = average(pairs.map(({ consistency }) => consistency));
   return weighting === 'avg' || weighting === 'sign'
     ? `the mean C is ${mean.toFixed(2)}, below ½: the loss trains the reversed ` +

@@ -68,6 +68,8 @@ describe('a model card', () => {
     const card = read(directory, 'iteration-2');
     expect(isOurs(card)).toBe(true);
     expect(card).toContain('Iteration 2 of self-rewarding training');
+    expect(card).toContain('trained with DPO on the best against the worst.');
+    expect(card).toContain('w is the mean agreement C of two rankings.');
     expect(card).toMatch(/\| consistency C \| \d\.\d{3} \|/);
     expect(card).toContain('| builtin | 0.0 % |');
     expect(card).not.toContain(directory);

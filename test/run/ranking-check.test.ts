@@ -1,8 +1,9 @@
 /** Rewards of given pairs: models that score the same pairs for several rewards run once. */
 import { expect, it, jest } from '@jest/globals';
 import type { PreferenceRecord } from '../../src/data/preferences.js';
+import { rankingAccuracy } from '../../src/evaluate/ranking.js';
 import { loadModel } from '../../src/lm/language-model.js';
-import { ratePreferences, ScoredPairs } from '../../src/run/ranking-check.js';
+import { belowChance, ratePreferences, ScoredPairs } from '../../src/run/ranking-check.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { tinyModel } from '../support/tiny-model.js';
 
@@ -46,4 +47,19 @@ it('scores pairs once for all rewards, with the results of scoring them for each
   );
   await base.dispose();
   await policy.dispose();
+});
+
+it.each([
+  [50, 100, undefined],
+  [45, 100, 'which is no better than chance (50 %)'],
+  [30, 100, 'which is below chance (50 %)'],
+])('%i of %i pairs right: %s', (right, pairs, expected) => {
+  const rated = Array.from({ length: pairs }, (_, i) => ({
+    chosen: { tokens: 9, reward: i < right ? 1 : -1 },
+    rejected: { tokens: 1, reward: 0 },
+  }));
+  const warning = belowChance(1, rankingAccuracy(rated, 0.1));
+  if (expected === undefined) expect(warning).toBeUndefined();
+  else expect(warning).toContain(`ranks ${right}.0 % (`);
+  if (expected !== undefined) expect(warning).toContain(expected);
 });
