@@ -26,7 +26,10 @@ export interface Inputs {
   prompts: PromptRecord[];
   demonstrations: DemonstrationRecord[];
   questions: PromptRecord[];
+  /** Given pairs, which the run trains on. */
   preferences: PreferenceRecord[];
+  /** The pairs of `rank_eval`, which the run only rates. */
+  rated: PreferenceRecord[];
   leftOut: RowsLeftOut[];
   /** A sentence for each source with columns of text that are not read. */
   unread: string[];
@@ -65,7 +68,8 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
     prompts,
     demonstrations: demonstrations?.records ?? [],
     questions: await inputs.questions(),
-    preferences: [...(given?.records ?? []), ...(rated?.records ?? [])],
+    preferences: given?.records ?? [],
+    rated: rated?.records ?? [],
     places: new Map(
       [source, demonstrations, given, rated].flatMap((data) => [...(data?.places ?? [])]),
     ),
@@ -73,6 +77,7 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
       source && describeUnread(nameOf(recipe.prompts.source), source),
       demonstrations && describeUnread(nameOf(recipe.sft.source), demonstrations),
       given && describeUnread(recipe.pairs.source ?? '', given),
+      rated && describeUnread(recipe.rank_eval.source ?? '', rated),
     ].filter((sentence) => sentence !== undefined),
     leftOut: [
       ...leftOut('prompts', recipe.prompts.source, source),
@@ -116,11 +121,12 @@ export async function checkLengths(
     demonstrations = [],
     questions = [],
     preferences = [],
+    rated = [],
     places,
   }: Partial<Omit<Inputs, 'source' | 'leftOut' | 'unread'>>,
   policy: LanguageModel,
 ): Promise<void> {
-  await refuseTemplated([...prompts, ...demonstrations, ...preferences], places, policy);
+  await refuseTemplated([...prompts, ...demonstrations, ...preferences, ...rated], places, policy);
   const found = [
     { what: 'Prompt', key: 'prompts', long: await findLong(prompts, policy, promptLength) },
     { what: 'Question', key: '', long: await findLong(questions, policy, promptLength) },
@@ -130,6 +136,7 @@ export async function checkLengths(
       long: await findLong(demonstrations, policy, demonstrationLength),
     },
     { what: 'Pair', key: 'pairs', long: await findLong(preferences, policy, preferenceLength) },
+    { what: 'Pair', key: '', long: await findLong(rated, policy, preferenceLength) },
   ].filter(({ long }) => long.length > 0);
   const [first] = found;
   if (first === undefined) return;

@@ -45,8 +45,9 @@ export async function stoppable<T>(signal: AbortSignal, work: () => Promise<T>):
 export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const stop = () => reject(signal.reason as Error);
+    // First, so that a later failure of abandoned work is no unhandled rejection.
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
   });
 }

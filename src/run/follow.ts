@@ -45,7 +45,7 @@ export async function follow(ranks: Ranks, own: OwnStart, signal: AbortSignal): 
     return how === 'finished';
   } catch (error) {
     if (error instanceof Interrupted) throw error;
-    await follower.report(error);
+    await follower.report(error).catch(() => {}); // where rank 0 is gone, this error is told here
     if (await follower.isOver()) return false;
     throw error;
   } finally {

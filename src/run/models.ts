@@ -156,6 +156,11 @@ export class Models {
       );
       const text = this.text;
       const model = text.then((language) => language.model);
+      // The caller gets the failure; the next request loads again.
+      model.catch(() => {
+        this.text = undefined;
+        this.loaded.delete(base);
+      });
       if (path === base || adapter) this.loaded.set(base, model);
       // Only θ_0's tokenizer is needed now; its weights are loaded again when they score.
       else await (await model).dispose();

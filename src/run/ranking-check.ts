@@ -36,20 +36,33 @@ export interface Rankers {
   policy: LanguageModel;
   base: Model;
   rewardModel?: LanguageModel | undefined;
-  /** What the models have scored for other rewards. */
+  /** What is known of the same pairs from other rewards. */
   scored?: ScoredPairs;
 }
 
-/** Log-probs of the same pairs under several models, each of which scores them once. */
+/** Pairs that are rated several times: tokenised once by a policy, scored once by a model. */
 export class ScoredPairs {
+  private of: { preferences: readonly PreferenceRecord[]; policy: LanguageModel } | undefined;
   private encoded: readonly Scorable[][] = [];
-  private sums: KnownSums = new WeakMap();
+  private known: KnownSums = new WeakMap();
 
-  /** Those known of `encoded`; none if the pairs had other tokens before. */
-  of(encoded: readonly Scorable[][]): KnownSums {
-    if (!isDeepStrictEqual(encoded, this.encoded)) this.sums = new WeakMap();
+  /** Log-probs of the pairs that were encoded last, by model. */
+  get sums(): KnownSums {
+    return this.known;
+  }
+
+  /** Both sides of each pair as tokens of `policy`. Log-probs of other tokens are forgotten. */
+  async encode(
+    preferences: readonly PreferenceRecord[],
+    policy: LanguageModel,
+    signal: AbortSignal,
+  ): Promise<readonly Scorable[][]> {
+    if (this.of?.preferences === preferences && this.of.policy === policy) return this.encoded;
+    const encoded = await encodeBothSides(preferences, policy, signal);
+    if (!isDeepStrictEqual(encoded, this.encoded)) this.known = new WeakMap();
+    this.of = { preferences, policy };
     this.encoded = encoded;
-    return this.sums;
+    return encoded;
   }
 }
 
@@ -63,9 +76,11 @@ export async function ratePreferences(
   settings: RankingSettings,
   hooks: WorkHooks,
 ): Promise<RankedPairRecord[]> {
-  const encoded = await encodeBothSides(preferences, rankers.policy, hooks.signal);
+  const scored = rankers.scored ?? new ScoredPairs();
+  const encoded = await scored.encode(preferences, rankers.policy, hooks.signal);
+  const known = { ...rankers, sums: scored.sums };
   const rewards = new Map(
-    (await rewardsOf(preferences, encoded, rankers, settings, hooks)).map((record) => [
+    (await rewardsOf(preferences, encoded, known, settings, hooks)).map((record) => [
       sampleKey(record),
       record.reward_current,
     ]),
@@ -91,7 +106,7 @@ export async function ratePreferences(
 async function rewardsOf(
   preferences: readonly PreferenceRecord[],
   encoded: readonly Scorable[][],
-  { policy, base, rewardModel, scored = new ScoredPairs() }: Rankers,
+  { policy, base, rewardModel, sums }: Rankers & { sums: KnownSums },
   settings: RankingSettings,
   hooks: WorkHooks,
 ): Promise<RewardRecord[]> {
@@ -99,7 +114,7 @@ async function rewardsOf(
   const { source, length } = reward;
   const { model } = policy;
   const scoring = { current: model, previous: base, base };
-  const scores = () => scoreGroups(encoded, scoring, score, hooks, scored.of(encoded));
+  const scores = () => scoreGroups(encoded, scoring, score, hooks, sums);
   switch (source) {
     case 'implicit':
     case 'likelihood':

@@ -62,8 +62,18 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
 }
 
 /** Joins the other ranks, which may not be there yet. */
-const joined = (place: RankPlace, signal: AbortSignal): Promise<Ranks> =>
-  stoppable(signal, () => untilAborted(Ranks.join(place), signal));
+async function joined(place: RankPlace, signal: AbortSignal): Promise<Ranks> {
+  const joining = Ranks.join(place);
+  try {
+    return await stoppable(signal, () => untilAborted(joining, signal));
+  } catch (error) {
+    joining.then(
+      (ranks) => ranks.leave(),
+      () => {},
+    );
+    throw error;
+  }
+}
 
 async function locked(recipe: Recipe, options: ExecuteOptions, tell: Emit): Promise<void> {
   const { directory, signal } = options;

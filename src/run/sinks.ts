@@ -4,11 +4,12 @@
  * failing sink does not fail the run: its rows are kept and sent again later, and the run reports
  * at the end how many were never taken.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RunError } from './errors.js';
 import type { MetricsRow } from './metrics-log.js';
+import { readOwnText } from './own-files.js';
 import type { Recipe } from './recipe.js';
 import { SINKS, writeAtomic } from './store.js';
 
@@ -56,6 +57,7 @@ export class Outlets {
   private saving: Promise<void> = Promise.resolve();
   private ended = false;
   private callbackFailed = false;
+  private toldUnsaved = false;
 
   /** @throws RunError if two sinks have the same name */
   constructor(
@@ -74,7 +76,9 @@ export class Outlets {
       const save = (taken: number): Promise<void> => {
         this.taken[sink.name] = taken;
         const text = `${JSON.stringify(this.taken, null, 2)}\n`;
-        return (this.saving = this.saving.then(() => writeAtomic(path, text)));
+        return (this.saving = this.saving
+          .then(() => writeAtomic(path, text))
+          .catch((error: unknown) => this.tellUnsaved(error)));
       };
       return new Feed(sink, this.taken[sink.name] ?? 0, {
         directory,
@@ -101,6 +105,16 @@ export class Outlets {
     }
   }
 
+  /** The sinks have the rows, so the run goes on; the next rows are saved with these. */
+  private tellUnsaved(error: unknown): void {
+    if (this.toldUnsaved) return;
+    this.toldUnsaved = true;
+    this.warn(
+      `${messageOf(error)} If the run is resumed before it can be written, the sinks get rows ` +
+        'again that they have taken.',
+    );
+  }
+
   /** Sends the remaining rows and closes the sinks; warns of a sink that still fails. */
   async end(finished: boolean): Promise<void> {
     if (this.ended) return;
@@ -111,8 +125,9 @@ export class Outlets {
 
 function readTaken(path: string): Record<string, number> {
   if (!existsSync(path)) return {};
+  const text = readOwnText(path);
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    const value = JSON.parse(text) as Record<string, unknown>;
     return Object.fromEntries(
       Object.entries(value).filter((entry): entry is [string, number] =>
         Number.isSafeInteger(entry[1]),

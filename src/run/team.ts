@@ -171,7 +171,7 @@ export class Team {
         this.collect(key, collected, AbortSignal.any([over.signal, hooks.signal])),
       ]);
     } catch (error) {
-      await this.ranks.set(`${key}/stop`, '1');
+      await this.ranks.set(`${key}/stop`, '1').catch(() => {}); // `error` is the cause
       throw error;
     } finally {
       over.abort();
@@ -277,7 +277,7 @@ export async function withTeam(team: Team | undefined, work: () => Promise<void>
     // An operation of all ranks fails on every rank; the one that failed first says why.
     const first =
       (error as { code?: unknown }).code === 'ERR_IO' ? await team.failure(2000) : undefined;
-    await team.end(error instanceof Interrupted ? 'stopped' : 'failed');
+    await team.end(error instanceof Interrupted ? 'stopped' : 'failed').catch(() => {});
     throw first ?? error;
   }
   await team.end('finished');

@@ -17,7 +17,7 @@ import type { LanguageModel } from '../lm/language-model.js';
 import { RunError } from './errors.js';
 import { digestFile, Records, RECORDS, type Digest } from './records.js';
 import { readOwnText } from './own-files.js';
-import { onDisk } from './store.js';
+import { makeFolder, onDisk } from './store.js';
 import type { StepRecord, TrainingState } from './stages/optimise.js';
 import type { Team } from './team.js';
 import { recordFolder } from './verify.js';
@@ -139,7 +139,7 @@ class StateFolder implements TrainingState {
   }
 
   takeBest(step: number, to: string): Promise<void> {
-    return onDisk(to, async () => {
+    return makeFolder(to, async (copies) => {
       const records = await openOrClear(this.folder, this.plan);
       const best = `${BEST}${step}`;
       const files = records.all().filter(({ file }) => file.startsWith(`${best}/`));
@@ -148,14 +148,11 @@ class StateFolder implements TrainingState {
           'ERR_RUN_DATA',
           `${join(this.folder, best)} is missing: ${this.#remedy}.`,
         );
-      await rm(to, { recursive: true, force: true });
-      await makeDirectory(to);
       for (const { file } of files) {
         await records.demand(file, this.#remedy);
-        const copy = join(to, basename(file));
+        const copy = join(copies, basename(file));
         await copyFile(join(this.folder, file), copy, constants.COPYFILE_FICLONE);
       }
-      await syncFolder(to);
     });
   }
 

@@ -99,6 +99,30 @@ describe('cream rank-eval', () => {
   });
 });
 
+it('pairs that are too long, and columns that are not read, are named by both', async () => {
+  const row = { prompt: 'question', chosen: 'yes', rejected: 'no' };
+  const long = join(folder, 'long.jsonl');
+  writeFileSync(long, JSON.stringify({ ...row, id: 'l', chosen: 'x'.repeat(5000) }));
+  const unread = join(folder, 'unread.jsonl');
+  writeFileSync(unread, JSON.stringify({ ...row, notes: 'it is a fact' }));
+
+  // The pairs of rank_eval have no on_bad_row, so no message names it.
+  const tooLong = new RegExp(
+    String.raw`Pair "l" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the model's ` +
+      String.raw`context holds \d+: shorten it or remove it\.$`,
+    'm',
+  );
+  const notRead = /unread\.jsonl: the text in the column "notes" is not read\./;
+  const model = tinyModel({ tokenizer: true });
+  const flags = ['--model', model, '--rewards', 'likelihood', '--pairs'];
+  expect((await cream('rank-eval', ...flags, long)).stderr).toMatch(tooLong);
+  expect((await cream('rank-eval', ...flags, unread)).stderr).toMatch(notRead);
+  await expect(tinyRun([...SFT, `rank_eval.source=${long}`])).rejects.toThrow(tooLong);
+  const { events } = await tinyRun([...SFT, `rank_eval.source=${unread}`]);
+  const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
+  expect(warnings).toContainEqual(expect.stringMatching(notRead));
+});
+
 describe('rank_eval in a run', () => {
   it('warns if the reward ranks below chance, with the figure', async () => {
     // One of the two orders of a pair is ranked wrong, so that one of the files is below chance.

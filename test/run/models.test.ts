@@ -1,6 +1,6 @@
 /** Which models of a run are in memory. */
 import { expect, it } from '@jest/globals';
-import { cpSync } from 'node:fs';
+import { cpSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineInfo } from '../../src/engine/addon.js';
 import { Models } from '../../src/run/models.js';
@@ -27,4 +27,19 @@ it('keeps no weights of θ_0 for its tokenizer alone, and loads them once they s
   await models.dispose();
   await policy.model.dispose();
   expect(inMemory()).toBe(0);
+});
+
+it('a base model that cannot be loaded is tried again, and only the caller fails', async () => {
+  const base = tinyModel({ tokenizer: true });
+  const away = join(temporaryFolder('cream-models-'), 'away');
+  renameSync(base, away);
+  const { signal } = new AbortController();
+  const models = new Models({ base, name: base, dtype: 'float32', device: 'cpu', signal });
+  await expect(models.policy(base)).rejects.toThrow(base);
+  // An unhandled rejection would end this process now.
+  await new Promise((resolve) => setImmediate(resolve));
+  renameSync(away, base);
+  const policy = await models.policy(base);
+  expect(policy.model.config.parameters).toBeGreaterThan(0);
+  await models.dispose();
 });

@@ -1,6 +1,6 @@
 /** Sinks of metrics: each row once and in order, whatever fails or stops. */
 import { describe, expect, it } from '@jest/globals';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readMetrics, type MetricsRow } from '../../src/run/metrics-log.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
@@ -102,6 +102,27 @@ describe('a sink', () => {
     for (let step = 1; step <= 3; step++) again.add(row(step), true);
     await again.end(true);
     expect(later.steps).toEqual([1, 2, 3]);
+  });
+
+  it('whose rows cannot be noted in sinks.json goes on, and later rows are noted', async () => {
+    const directory = temporaryFolder();
+    const path = join(directory, 'sinks.json');
+    const warnings: string[] = [];
+    const { sink, steps } = keeper();
+    const outlets = new Outlets(recipe, { directory, sinks: [sink] }, (text) =>
+      warnings.push(text),
+    );
+    mkdirSync(path); // no file can take its place
+    outlets.add(row(1), false);
+    while (warnings.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    rmSync(path, { recursive: true });
+    outlets.add(row(2), false);
+    await outlets.end(true);
+    expect(steps).toEqual([1, 2]);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain(path);
+    expect(warnings[0]).toMatch(/If the run is resumed before it can be written, the sinks get/);
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual({ keeper: 2 });
   });
 
   it('needs a name of its own', () => {

@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { describeLeftOut } from '../../data/bad-rows.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
+import type { Loaded } from '../../data/prompts.js';
 import type { RankedPairRecord } from '../../data/records.js';
+import { describeUnread } from '../../data/unread-columns.js';
 import { byLength, rankingAccuracy, type RankingAccuracy } from '../../evaluate/ranking.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
@@ -103,11 +105,12 @@ export function addRankEval(program: Command, cli: Cli): void {
     const models = modelsOf(flags);
     const output = flags.out === undefined ? undefined : outputOf(flags.out);
     await fetchData([flags.pairs], cli);
-    const loaded = await rankedPreferences(settings);
-    const { records: preferences } = loaded!;
-    const leftOut = describeLeftOut(flags.pairs, loaded!);
-    if (leftOut !== undefined) cli.progress.warn(leftOut);
-    const measured = await measure(models, preferences, flags.rewards, settings, cli);
+    const loaded = (await rankedPreferences(settings))!;
+    for (const describe of [describeLeftOut, describeUnread]) {
+      const sentence = describe(flags.pairs, loaded);
+      if (sentence !== undefined) cli.progress.warn(sentence);
+    }
+    const measured = await measure(models, loaded, flags.rewards, settings, cli);
     if (output !== undefined) await writeOutputRecords(output, measured.records, cli.signal);
     // Standard output then contains only the rewards.
     if (output?.kind !== 'stdout') show(measured.rows, flags.json === true);
@@ -165,7 +168,7 @@ function modelsOf({ run, model, base }: Flags): Models {
 
 async function measure(
   { base, all }: Models,
-  preferences: readonly PreferenceRecord[],
+  { records: preferences, places = new Map() }: Loaded<PreferenceRecord>,
   rewards: readonly RewardName[],
   settings: Recipe,
   cli: Cli,
@@ -175,7 +178,7 @@ async function measure(
   const tolerance = settings.rank_eval.length_tolerance;
   const scored = new ScoredPairs();
   await withModel(base, settings, cli, async (baseModel) => {
-    await checkLengths({ preferences: [...preferences] }, baseModel);
+    await checkLengths({ rated: preferences, places }, baseModel);
     for (const [label, path] of all) {
       const rateAll = async (policy: LanguageModel): Promise<void> => {
         for (const reward of rewards) {
