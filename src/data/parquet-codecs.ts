@@ -10,10 +10,12 @@ type Decompress = (input: Uint8Array, length: number) => Uint8Array;
 let loaded: Compressors = {};
 
 /**
- * Loads the decompressors of SNAPPY and ZSTD, which COMPRESSORS needs. They are WebAssembly, which
- * takes 10 GB of address space, so that a process loads them only to read a Parquet file.
+ * Loads the decompressors that COMPRESSORS needs for `codecs`. Those of SNAPPY and ZSTD are
+ * WebAssembly, which takes 10 GB of address space, so that a process loads them only to read a file
+ * that has such pages.
  */
-export async function loadCompressors(): Promise<void> {
+export async function loadCompressors(codecs: ReadonlySet<string>): Promise<void> {
+  if (!codecs.has('SNAPPY') && (nativeZstd || !codecs.has('ZSTD'))) return;
   loaded = (await import('hyparquet-compressors')).compressors;
 }
 

@@ -47,19 +47,19 @@ export interface ParquetFile {
 
 /** Opens `path`; `name` is used in error messages. @throws DataError, as do the groups */
 export async function openParquet(path: string, name: string): Promise<ParquetFile> {
-  await loadCompressors().catch((cause: unknown) => {
-    throw new DataError(
-      `${name} cannot be read: its decompressors do not fit the address space of this process ` +
-        `(${(cause as Error).message}); raise its limit (ulimit -v), or give JSON lines`,
-      { cause },
-    );
-  });
   const file = await openRegular(path).catch((cause: unknown) => {
     throw unreadable(name, cause);
   });
   try {
     const bytes = await asyncBuffer(file);
     const metadata = await readMetadata(bytes, name);
+    await loadCompressors(codecsOf(metadata)).catch((cause: unknown) => {
+      throw new DataError(
+        `${name} cannot be read: its decompressors do not fit the address space of this process ` +
+          `(${(cause as Error).message}); raise its limit (ulimit -v), or give JSON lines`,
+        { cause },
+      );
+    });
     return {
       unpacked: metadata.row_groups.reduce((sum, group) => sum + sizeOf(group), 0),
       groups: (columns) => readGroups(bytes, metadata, name, columns),
@@ -70,6 +70,9 @@ export async function openParquet(path: string, name: string): Promise<ParquetFi
     throw error;
   }
 }
+
+const codecsOf = ({ row_groups }: FileMetaData): Set<string> =>
+  new Set(row_groups.flatMap(({ columns }) => columns.map((column) => column.meta_data!.codec)));
 
 const sizeOf = (group: RowGroup): number =>
   group.columns.reduce((sum, column) => sum + Number(column.meta_data!.total_uncompressed_size), 0);

@@ -61,7 +61,6 @@ export function explainDiskError(error: unknown, directory: string): unknown {
   return error;
 }
 
-/** What the system's codes mean. */
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file or folder',
   ENOTDIR: 'a part of its path is no folder',
@@ -82,10 +81,13 @@ const REASONS: Readonly<Record<string, string>> = {
   ESTALE: 'its network disk has lost it; run the command again',
 };
 
+/** What a code of the system means for a file; undefined for a code that is not known. */
+export const systemReason = (code: string | undefined): string | undefined => REASONS[code ?? ''];
+
 /** The error of a system call on a file as one sentence; every other error as it is. */
 export function explainSystemError(error: unknown): unknown {
   const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
-  const reason = REASONS[code ?? ''];
+  const reason = systemReason(code);
   if (reason === undefined || syscall === undefined || path === undefined) return error;
   return Object.assign(new Error(`Cannot use ${path}: ${reason}.`, { cause: error }), { code });
 }

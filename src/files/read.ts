@@ -14,6 +14,7 @@ import {
   type Stats,
 } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
+import { systemReason } from './errors.js';
 
 const MIB = 2 ** 20;
 
@@ -162,9 +163,7 @@ function explain(path: string, error: unknown): unknown {
     ENOTDIR: 'there is no such file',
     EACCES: 'it may not be read; check its permissions',
     EPERM: 'it may not be read; check its permissions',
-    ELOOP: 'its links lead in a circle',
-    ENAMETOOLONG: 'its name is too long',
     ERR_FS_FILE_TOO_LARGE: 'it is too long to be read at once',
   };
-  return new FileError(path, code, known[code] ?? message, { cause: error });
+  return new FileError(path, code, known[code] ?? systemReason(code) ?? message, { cause: error });
 }

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import type { WorkHooks } from '../lm/hooks.js';
 import type { CheckpointWrites } from './checkpoint-writes.js';
 import { Interrupted } from './errors.js';
@@ -194,8 +194,8 @@ export class RunContext {
 
   /** Whether θ_n was removed because the recipe keeps fewer checkpoints. */
   isPruned(n: number): boolean {
-    const folder = `${relative(this.directory, this.checkpoint(n))}/`;
-    return this.records.all().some(({ file, pruned }) => pruned && file.startsWith(folder));
+    const entries = this.records.under(this.checkpoint(n));
+    return entries.length > 0 && entries.every(({ pruned }) => pruned);
   }
 
   /** Runs a stage block by block into the artefact `name`, saving each block. */

@@ -26,7 +26,8 @@ import type { Ending, Failure, MadeUnit, Order } from './team.js';
 import { withMaker, type Making } from './work.js';
 
 const LOOK_MS = 1000;
-const FAREWELL_MS = 15_000;
+/** The longest wait for rank 0 to end the run after this rank has failed. */
+const END_MS = 15_000;
 
 type OrderOf<Do extends Order['do']> = Extract<Order, { do: Do }>;
 
@@ -91,9 +92,9 @@ class Follower {
     await this.ranks.push('failures', JSON.stringify(failure));
   }
 
-  /** Whether rank 0 ends the run within FAREWELL_MS. */
+  /** Whether rank 0 ends the run within END_MS. */
   async isOver(): Promise<boolean> {
-    const signal = AbortSignal.timeout(FAREWELL_MS);
+    const signal = AbortSignal.timeout(END_MS);
     try {
       for (;;) {
         const { order } = await this.next(signal);

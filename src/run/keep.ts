@@ -4,7 +4,6 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { relative } from 'node:path';
 import type { AnswerRecord } from '../data/records.js';
 import { accuracyOf } from '../evaluate/intervals.js';
 import type { RunContext } from './context.js';
@@ -34,9 +33,7 @@ export async function removeCheckpoint(run: RunContext, folder: string): Promise
 
 /** Withdraws the record of a checkpoint that is about to change. */
 export async function withdrawCheckpoint(run: RunContext, folder: string): Promise<void> {
-  const prefix = `${relative(run.directory, folder)}/`;
-  const files = run.records.all().map(({ file }) => file);
-  await run.records.withdraw(...files.filter((file) => file.startsWith(prefix)));
+  await run.records.withdraw(...run.records.under(folder).map(({ file }) => file));
 }
 
 /** The model θ_n, 2 ≤ n ≤ `last`, with the highest accuracy; among equals the earliest. */

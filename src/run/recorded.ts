@@ -10,7 +10,7 @@ import { lostRecords } from './directory.js';
 import { RunError } from './errors.js';
 import { takeLock } from './lock.js';
 import { readOwnText } from './own-files.js';
-import { Records, RECORDS } from './records.js';
+import { hasLineOf, Records, RECORDS } from './records.js';
 import { LOCK, SUMMARY } from './store.js';
 import {
   hindersResume,
@@ -69,7 +69,7 @@ export function isRecorded(path: string): boolean {
   const folder = folderAround(target);
   if (folder === undefined) return false;
   const name = relative(folder, target).split(sep).join('/');
-  return readOwnText(join(folder, RECORDS)).includes(`{"file":${JSON.stringify(name)},`);
+  return hasLineOf(readOwnText(join(folder, RECORDS)), name);
 }
 
 async function recordsAround(path: string): Promise<Records | undefined> {

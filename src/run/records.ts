@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync } from 'node:fs';
 import { appendFile, open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDirectory, writeAtomic } from '../files/files.js';
 import { openRegular } from '../files/read.js';
@@ -54,6 +54,10 @@ const chained = (before: string, value: Entry | Header): string =>
 
 const lineOf = (value: Entry | Header, check: unknown): string =>
   `${JSON.stringify({ ...value, check })}\n`;
+
+/** Whether the text of records.jsonl has a line of `file`. Nothing in it is checked. */
+export const hasLineOf = (text: string, file: string): boolean =>
+  text.includes(`{"file":${JSON.stringify(file)},`);
 
 /** A file of the wrong size and more bytes than this is not read to find the difference. */
 const MUCH = 256 * 2 ** 20;
@@ -128,6 +132,12 @@ export class Records {
     await makeDirectory(folder);
     await writeAtomic(join(folder, RECORDS), records.line({ of }));
     return records;
+  }
+
+  /** The newest entry of each file below `folder`, the path of a folder. */
+  under(folder: string): Entry[] {
+    const prefix = `${relative(this.folder, folder).split(sep).join('/')}/`;
+    return this.all().filter(({ file }) => file.startsWith(prefix));
   }
 
   /** The newest entry of each file, in the order of their names. */

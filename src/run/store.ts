@@ -25,7 +25,9 @@ import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { readRecords as readChecked, serialize } from '../data/jsonl.js';
+import { systemReason } from '../files/errors.js';
 import { makeDirectory, syncFolder, writeAtomic as write } from '../files/files.js';
+import { FileError } from '../files/read.js';
 import { RunError } from './errors.js';
 import { whileHeld } from './held.js';
 import { Records } from './records.js';
@@ -216,7 +218,8 @@ export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T
   }
 }
 
-const DISK_FAULTS: Record<string, string> = {
+/** What the system's codes mean for a write, where that differs from systemReason(). */
+const DISK_FAULTS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full',
   EDQUOT: 'the disk quota is used up',
   EROFS: 'the disk is read-only',
@@ -225,16 +228,15 @@ const DISK_FAULTS: Record<string, string> = {
   EPERM: 'writing is not allowed',
   ENOTDIR: 'part of this path is a file',
   EEXIST: 'part of this path is a file',
-  ENAMETOOLONG: 'its name is too long',
-  EISDIR: 'it is a folder',
   ENOTREG: 'it is not a regular file',
   ENOENT: 'its folder is missing and cannot be made',
 };
 
 /** Explains a failed write to the user; returns any other error unchanged. */
 export function explainDisk(path: string, error: unknown): unknown {
-  const what = DISK_FAULTS[(error as NodeJS.ErrnoException).code ?? ''];
-  if (what === undefined) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  const what = DISK_FAULTS[code ?? ''] ?? systemReason(code);
+  if (what === undefined || error instanceof FileError) return error; // a FileError is of a read
   return new RunError(
     'ERR_DISK',
     `Cannot write ${path}: ${what}. Finished work is kept: remove the cause and run the same ` +

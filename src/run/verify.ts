@@ -107,9 +107,9 @@ export async function verifyCheckpoint(
 ): Promise<void> {
   const prefix = `${relative(records.folder, folder).split(sep).join('/')}/`;
   if (prefix.startsWith('..')) return;
-  const entries = records.all().filter(({ file }) => file.startsWith(prefix));
+  const entries = records.under(folder);
   const phase = prefix.split('/')[0];
-  if (entries.some(({ pruned }) => pruned) && !existsSync(folder))
+  if (entries.length > 0 && entries.every(({ pruned }) => pruned) && !existsSync(folder))
     throw new RunError(
       'ERR_RUN_DATA',
       `${folder} is needed again, but the recipe's \`keep\` had it removed: remove ` +

@@ -1,6 +1,7 @@
 /**
  * Malicious pages and footers: each claim that a decoder would trust is refused before decoding.
  */
+import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
@@ -11,6 +12,7 @@ import { readStruct } from '../../src/data/parquet-thrift.js';
 import { readRows } from '../../src/data/rows.js';
 import { temporaryFolder } from '../support/folders.js';
 
+const root = new URL('../..', import.meta.url).pathname;
 const folder = temporaryFolder('cream-hostile-');
 
 const varint = (n: number): number[] =>
@@ -258,4 +260,30 @@ describe('a file with one wrong byte', () => {
     }
     expect(refused).toBeGreaterThan(100);
   });
+});
+
+it('without WebAssembly every file is read but those of the codecs that need it', () => {
+  const text = `
+    delete globalThis.WebAssembly;
+    const { openParquet } = await import(${JSON.stringify(join(root, 'dist/data/parquet.js'))});
+    const [, ...names] = process.argv;
+    for (const name of names) {
+      try {
+        const file = await openParquet(name, 'the file');
+        for await (const { values } of file.groups()) if (!values.length) throw new Error('empty');
+        await file.close();
+        console.log('read');
+      } catch (error) {
+        console.log(error.message);
+      }
+    }`;
+  const names = ['none', 'gzip', 'brotli', 'lz4', 'snappy'].map((codec) =>
+    join(root, `test/golden/parquet/${codec}-1.parquet`),
+  );
+  const run = spawnSync(process.execPath, ['--input-type=module', '-e', text, ...names]);
+  const lines = run.stdout.toString().trim().split('\n');
+  expect(lines.slice(0, 4)).toEqual(['read', 'read', 'read', 'read']);
+  expect(lines[4]).toMatch(
+    /^the file cannot be read: its decompressors do not fit the address space of this process/,
+  );
 });

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import {
+  explainDisk,
   inBlocks,
   makeFolder,
   readRecords,
@@ -19,6 +20,7 @@ import {
   type Block,
   type SaveBlock,
 } from '../../src/run/store.js';
+import { FileError } from '../../src/files/read.js';
 import { trainingState, type Stateful } from '../../src/run/training-state.js';
 import { digestFile } from '../../src/run/records.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -44,6 +46,23 @@ describe('an atomic write', () => {
       message: expect.stringMatching(/^Cannot write .*inside\.txt: part of this path is a file\./),
     });
   });
+});
+
+it('an error of the system is told as one of writing, unless it is one of reading', () => {
+  const told = (code: string) => explainDisk('/out', Object.assign(new Error(code), { code }));
+  for (const [code, what] of [
+    ['ENOSPC', 'the disk is full'],
+    ['EMFILE', 'too many files are open; raise the limit with ulimit -n'],
+    ['ESTALE', 'its network disk has lost it; run the command again'],
+  ] as const)
+    expect(told(code)).toMatchObject({
+      code: 'ERR_DISK',
+      message: expect.stringContaining(`Cannot write /out: ${what}.`),
+    });
+  const reading = new FileError('/in', 'EACCES', 'it may not be read');
+  expect(explainDisk('/out', reading)).toBe(reading);
+  const other = new Error('own words');
+  expect(explainDisk('/out', other)).toBe(other);
 });
 
 describe('a folder made whole', () => {
