@@ -71,6 +71,7 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["configJson"] = info.config_json;
   out["note"] = info.note;
   out["device"] = info.device;
+  out["batchInvariant"] = info.batch_invariant;
   return out;
 }
 
@@ -190,6 +191,7 @@ Napi::Value from_plan(Napi::Env env, const Plan& plan) {
     Napi::Object one = Napi::Object::New(env);
     one["name"] = part.name;
     one["bytes"] = count(env, part.bytes);
+    one["gpuOnly"] = part.gpu_only;
     return one;
   });
   out["bytes"] = count(env, plan.bytes);

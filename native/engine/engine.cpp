@@ -102,6 +102,7 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
   info_.config = loaded.config;
   info_.config_json = config_to_json(loaded.config, dtype);
   info_.note = loaded.note;
+  info_.batch_invariant = batch_invariant(loaded.config, scalar_type(dtype), place);
   info_.parameters = 0;
   for (const auto& [name, weight] : weights.parameters(loaded.config))
     info_.parameters += static_cast<uint64_t>(weight->numel());

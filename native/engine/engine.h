@@ -32,6 +32,8 @@ struct ModelInfo {
   uint64_t parameters = 0;  // scalar parameters; a tied head is counted once
   DType dtype = DType::bfloat16;
   std::string device = "cpu";  // device of the weights; "cuda" is resolved to "cuda:0"
+  // Whether a sequence has the same bits whatever else is in its batch (docs/determinism.md).
+  bool batch_invariant = false;
 };
 
 class Engine {

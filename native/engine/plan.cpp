@@ -14,6 +14,7 @@ namespace {
 // to be 1/32 of the device.
 constexpr uint64_t kContextBytes = uint64_t{700} << 20, kWorkspaceBytes = uint64_t{64} << 20;
 constexpr int64_t kReserveShare = 32;
+constexpr int64_t kMostSeqs = 512;  // that `auto` decodes together
 
 using Layout = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
@@ -58,10 +59,15 @@ Sizes sizes_of(const PlanRequest& request) {
   return sizes;
 }
 
+std::vector<PlanPart> unplanned_parts(uint64_t device_bytes) {
+  return {{"context, workspace", kContextBytes + kWorkspaceBytes, true},
+          {"reserve", device_bytes / kReserveShare, true}};
+}
+
 // Sums the parts and compares the sum with the device's memory.
 Plan& add_up(Plan& plan, const PlanRequest& request) {
-  plan.parts.push_back({"context, workspace", kContextBytes + kWorkspaceBytes});
-  plan.parts.push_back({"reserve", request.device_bytes / kReserveShare});
+  for (PlanPart& part : unplanned_parts(request.device_bytes))
+    plan.parts.push_back(std::move(part));
   plan.bytes = 0;
   for (const PlanPart& part : plan.parts) plan.bytes += part.bytes;
   plan.short_bytes = plan.bytes > request.device_bytes ? plan.bytes - request.device_bytes : 0;
@@ -274,7 +280,7 @@ Plan plan_sampling(const Sizes& sizes) {
   Plan plan;
   for (const int64_t num_seqs :
        up_to(sizes.request.max_num_seqs,
-             {512, 448, 384, 320, 256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
+             {kMostSeqs, 448, 384, 320, 256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
     for (const int64_t prefill : {4096, 1024})
       if ((plan = sample_plan(sizes, num_seqs, prefill)).fits()) return plan;
   return plan;
@@ -322,7 +328,9 @@ LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<Lo
 }
 
 uint64_t unplanned_bytes(uint64_t device_bytes) {
-  return kContextBytes + kWorkspaceBytes + device_bytes / kReserveShare;
+  uint64_t bytes = 0;
+  for (const PlanPart& part : unplanned_parts(device_bytes)) bytes += part.bytes;
+  return bytes;
 }
 
 Plan plan_memory(const PlanRequest& request) {

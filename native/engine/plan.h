@@ -42,6 +42,7 @@ struct PlanRequest {
 struct PlanPart {
   std::string name;  // "weights", "KV cache", …
   uint64_t bytes = 0;
+  bool gpu_only = false;  // memory that training or sampling on a CPU does not take
 };
 
 struct Plan {

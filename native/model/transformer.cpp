@@ -6,12 +6,24 @@
 // `attend`.
 #include "model/transformer.h"
 
+#include <algorithm>
+
 #include "ops/rms_norm/op.h"
 #include "ops/rope/op.h"
 #include "ops/swiglu/op.h"
 #include "support/error.h"
 
 namespace cream {
+
+bool batch_invariant(const ModelConfig& config, at::ScalarType dtype, const at::Device& device) {
+  if (!ops::attention_is_batch_invariant(config.num_heads, config.num_kv_heads, config.head_dim,
+                                         dtype, device))
+    return false;
+  // On a GPU, products of other sizes leave the choice of a kernel by their rows to cuBLAS.
+  const auto sides = {config.hidden_size, config.intermediate_size, config.vocab_size};
+  return device.is_cpu() ||
+         std::all_of(sides.begin(), sides.end(), [](int64_t side) { return side % 8 == 0; });
+}
 
 Tensor Attention::attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) {
   const auto [q, k, v] = ops::rope_heads(joined);

@@ -40,6 +40,9 @@ struct LayerWeights {
 // Error{internal} for another name.
 Linear LayerWeights::* matrix_of(std::string_view slot);
 
+// Whether a sequence has the same bits whatever else is in its batch (docs/determinism.md).
+bool batch_invariant(const ModelConfig& config, at::ScalarType dtype, const at::Device& device);
+
 struct Weights {
   Linear embedding;  // [vocab, hidden]; also the head where tied
   std::vector<LayerWeights> layers;

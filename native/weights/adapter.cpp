@@ -4,7 +4,6 @@
 #include <charconv>
 #include <filesystem>
 #include <set>
-#include <sstream>
 #include <unordered_set>
 
 #include "model/config.h"
@@ -179,12 +178,6 @@ std::vector<std::string> targets_of_tensors(const std::string& directory,
 }
 
 std::string file_name(const std::string& parameter) { return kPrefix + parameter + ".weight"; }
-
-std::string shape_text(at::IntArrayRef shape) {
-  std::ostringstream out;
-  out << shape;
-  return out.str();
-}
 
 std::string config_text(const AdapterConfig& config) {
   const LoraParams& p = config.params;

@@ -10,6 +10,12 @@ void bad_file(const std::string& source, const std::string& what) {
   throw Error(ErrorCode::invalid_file, source + ": " + what);
 }
 
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
 uint64_t checked_bytes(const ElementType& type, const TensorInfo& info, const std::string& source) {
   constexpr uint64_t kMost = uint64_t{1} << 62;
   uint64_t blocks = 1;

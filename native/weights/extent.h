@@ -11,6 +11,9 @@ namespace cream {
 
 [[noreturn]] void bad_file(const std::string& source, const std::string& what);
 
+// "[2, 3]", for messages.
+std::string shape_text(const std::vector<int64_t>& shape);
+
 // The size of the tensor in bytes. Throws Error{invalid_file} if the product exceeds 2^62, a
 // dimension is negative, or the innermost one is not a multiple of the type's block.
 uint64_t checked_bytes(const ElementType& type, const TensorInfo& info, const std::string& source);

@@ -15,12 +15,6 @@ namespace {
 
 constexpr size_t kMaxConfig = 16 << 20;
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
-  return out + "]";
-}
-
 // Checks that the file holds exactly the model's tensors, with their shapes and convertible types.
 void check_tensors(const WeightsReader& reader, const ModelConfig& config,
                    const std::vector<Parameter>& layout, std::string Part::* name,

@@ -13,8 +13,6 @@ import { withModel } from './stage.js';
 import { formatTable, printJson, printLine } from './table.js';
 
 const GIB = 2 ** 30;
-/** Parts of a GPU's plan that a CPU does not have. */
-const GPU_PARTS = ['context, workspace', 'reserve'];
 const TYPICAL_PROMPT_TOKENS = 64;
 
 export interface CpuPlan {
@@ -45,7 +43,7 @@ export async function planCpu(
         ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)),
         deviceBytes: 2 ** 45,
       } as PlanRequest);
-      const own = parts.filter(({ name }) => !GPU_PARTS.includes(name));
+      const own = parts.filter(({ gpuOnly }) => !gpuOnly);
       const kept = stage === 'train' ? 0 : keptMasterBytes(recipe, lm.model.config.parameters);
       return own.reduce((sum, { bytes }) => sum + bytes, kept) / GIB;
     };

@@ -56,6 +56,8 @@ export interface NativeModelInfo {
   note: string;
   /** Device of the weights: 'cpu' or e.g. 'cuda:0'. */
   device: string;
+  /** Whether a sequence has the same bits whatever else is in its batch (docs/determinism.md). */
+  batchInvariant: boolean;
 }
 
 export type NativeAdapterParams = CheckedOf<typeof LORA_FIELDS>;
@@ -137,7 +139,7 @@ export interface NativeStepMetrics {
 }
 
 export interface NativePlan {
-  parts: { name: string; bytes: number }[];
+  parts: { name: string; bytes: number; gpuOnly: boolean }[];
   bytes: number;
   /** Bytes beyond the device's memory; 0 if the plan fits. */
   shortBytes: number;

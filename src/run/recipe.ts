@@ -7,7 +7,7 @@
  * it, and a snapshot test freezes its keys.
  */
 import { z } from 'zod';
-import { CPU_AUTO } from '../engine/requests.js';
+import { CPU_AUTO, GPU_MOST } from '../engine/requests.js';
 import { LENGTH_CONTROLS } from '../reward/length.js';
 import {
   EXTERNAL_REWARDS,
@@ -124,7 +124,8 @@ const sample = z
       .describe(
         'Sequences that are decoded together, which bounds the memory of the KV cache; ' +
           "fewer where the GPU runs short of memory. `auto`: as many as the GPU's memory " +
-          `allows, at most 512 (\`cream plan\`); ${CPU_AUTO.maxNumSeqs} on the CPU.`,
+          `allows, at most ${GPU_MOST.maxNumSeqs} (\`cream plan\`); ` +
+          `${CPU_AUTO.maxNumSeqs} on the CPU.`,
       ),
   })
   .refine((s) => s.min_new_tokens <= s.max_new_tokens, {

@@ -111,4 +111,9 @@ describe('native defaults', () => {
       microBatchTokens: valueOf(native('engine/fit.cpp'), 'kCpuMicroBatchTokens'),
     }).toEqual(requests.CPU_AUTO);
   });
+
+  it('give `auto` on a GPU at most what TypeScript documents', () =>
+    expect({ maxNumSeqs: valueOf(native('engine/plan.cpp'), 'kMostSeqs') }).toEqual(
+      requests.GPU_MOST,
+    ));
 });

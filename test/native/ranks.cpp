@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
@@ -45,9 +46,15 @@ void run_child(const std::function<void(cream::Ranks&)>& body) {
   const auto ranks = cream::join_ranks(cream::rank_environment(), times);
   cream::set_current_ranks(ranks);
   body(*ranks);
-  // A store of rank 0 must outlive the others' last question to it.
+  const auto all_add = [&](const char* name) {
+    while (ranks->add(name, 0) < ranks->place().size) usleep(1000);
+  };
+  // A rank that closed its connections would disturb one that is still in the last operation.
+  ranks->add("done", 1);
+  all_add("done");
+  // The store of rank 0 must outlive the others' last question to it.
   ranks->add("left", 1);
-  while (ranks->place().rank == 0 && ranks->add("left", 0) < ranks->place().size) usleep(1000);
+  if (ranks->place().rank == 0) all_add("left");
   ranks->leave();
   cream::set_current_ranks(nullptr);
 }
@@ -99,10 +106,12 @@ std::string shared_file(const std::string& name) {
 
 void on_ranks(const std::string& name, int ranks, const std::function<void(cream::Ranks&)>& body) {
   const auto outcomes = outcomes_of(name, ranks, body);
+  std::string all;
   for (size_t rank = 0; rank < outcomes.size(); ++rank)
-    if (outcomes[rank].code != 0)
-      throw Failure("rank " + std::to_string(rank) + " ended with " +
-                    std::to_string(outcomes[rank].code) + ":\n" + outcomes[rank].output);
+    all += "\nrank " + std::to_string(rank) + " ended with " + std::to_string(outcomes[rank].code) +
+           ":\n" + outcomes[rank].output;
+  const auto well = [](const RankOutcome& outcome) { return outcome.code == 0; };
+  if (!std::all_of(outcomes.begin(), outcomes.end(), well)) throw Failure(all);
 }
 
 }  // namespace check

@@ -1,9 +1,12 @@
 /** Which items are worked on at once, what is told meanwhile, and what an error stops. */
 import { expect, it } from '@jest/globals';
+import { engineInfo } from '../../src/engine/addon.js';
+import { Model } from '../../src/engine/model.js';
 import type { WorkHooks } from '../../src/lm/hooks.js';
 import type { LanguageModel } from '../../src/lm/language-model.js';
 import { overlapped, type Overlap } from '../../src/run/overlap.js';
 import { sequencesAtOnce } from '../../src/run/stages/stage.js';
+import { tinyModel } from '../support/tiny-model.js';
 
 /** Items whose work the test ends by hand. */
 class Bench {
@@ -152,25 +155,27 @@ it('is stopped by the signal of its caller', async () => {
 });
 
 it('decodes blocks together only where a sequence has its bits in any company', async () => {
-  const sizes = { headDim: 64, hiddenSize: 576, intermediateSize: 1536, vocabSize: 49152 };
-  const limit = (
-    device: string,
-    dtype: string,
-    other: object = {},
-    most: number | 'auto' = 'auto',
-  ) =>
+  const limit = (device: string, batchInvariant: boolean, most: number | 'auto' = 'auto') =>
     sequencesAtOnce(
       () =>
         Promise.resolve({
-          model: { device, dtype, config: { ...sizes, ...other } },
+          model: { device, config: { batchInvariant } },
         } as unknown as LanguageModel),
       most,
     );
-  expect(await limit('cpu', 'bfloat16')).toBe(128);
-  expect(await limit('cpu', 'float32', {}, 40)).toBe(40);
-  expect(await limit('cpu', 'float32', { headDim: 24 })).toBeUndefined();
-  expect(await limit('cuda:0', 'bfloat16')).toBe(512);
-  expect(await limit('cuda:0', 'bfloat16', { headDim: 256 })).toBeUndefined();
-  expect(await limit('cuda:0', 'bfloat16', { intermediateSize: 1003 })).toBeUndefined();
-  expect(await limit('cuda:0', 'float32')).toBeUndefined();
+  expect(await limit('cpu', true)).toBe(128);
+  expect(await limit('cpu', true, 40)).toBe(40);
+  expect(await limit('cuda:0', true)).toBe(512);
+  expect(await limit('cpu', false)).toBeUndefined();
+  expect(await limit('cuda:0', false, 40)).toBeUndefined();
+  // Which models are: native/model/transformer.cpp.
+  const headsOf = async (hiddenSize: number) => {
+    const model = await Model.load(tinyModel({ hiddenSize, numHeads: 2, numKvHeads: 1 }));
+    const { headDim, batchInvariant } = model.config;
+    await model.dispose();
+    return { headDim, batchInvariant };
+  };
+  const kernels = engineInfo().cpu.level !== 'plain ATen';
+  expect(await headsOf(32)).toEqual({ headDim: 16, batchInvariant: kernels });
+  expect(await headsOf(48)).toEqual({ headDim: 24, batchInvariant: false });
 });

@@ -12,20 +12,16 @@ template <class T>
 struct AdamWBlock {
   float *master, *m, *v;
   const float* gradient;
-  const float*
-      gradient_scale;  // device scalar that replaces scalars.gradient_scale; null: use scalars
-  T* weight;           // the compute copy; null if master is the weight
+  T* weight;  // the compute copy; null if master is the weight
   int64_t n, chunk;
   AdamWScalars scalars;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int64_t first = block.index() * chunk, count = first + chunk < n ? chunk : n - first;
-    AdamWScalars s = scalars;
-    if (gradient_scale != nullptr) s.gradient_scale = *gradient_scale;
     block.each(count, [&](int64_t i) {
       const int64_t at = first + i;
-      const float next = adamw_element(master[at], m[at], v[at], gradient[at], s);
+      const float next = adamw_element(master[at], m[at], v[at], gradient[at], scalars);
       master[at] = next;
       if (weight != nullptr) weight[at] = narrow<T>(next);
     });

@@ -81,10 +81,10 @@ double sum_of_squares_scalar(const float* x, int64_t n) { return sum_of_squares_
 void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight,
            const AdamWStep& step) {
   const bool separate = !weight.is_same(master);
-  const bool plain = master.is_cpu() && master.is_contiguous() && m.is_contiguous() &&
-                     v.is_contiguous() && gradient.is_contiguous() && weight.is_contiguous() &&
-                     (!separate || weight.scalar_type() == at::kBFloat16);
-  if (!plain) return reference::adamw(master, m, v, gradient, weight, step);
+  const bool fits = master.is_cpu() && master.is_contiguous() && m.is_contiguous() &&
+                    v.is_contiguous() && gradient.is_contiguous() && weight.is_contiguous() &&
+                    (!separate || weight.scalar_type() == at::kBFloat16);
+  if (!fits) return reference::adamw(master, m, v, gradient, weight, step);
 
   const AdamWScalars s = adamw_scalars(step);
   float* const master_data = master.mutable_data_ptr<float>();
@@ -113,9 +113,9 @@ void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor&
 
 void adamw(AdamWState& state, const AdamWStep& step) {
   if (on_device(state.weight)) return device::adamw(state, step);
-  const bool plain = state.master.defined() && !state.m_scale.defined() &&
-                     state.gradient.scalar_type() == at::kFloat;
-  if (plain) return adamw(state.master, state.m, state.v, state.gradient, state.weight, step);
+  const bool in_fp32 = state.master.defined() && !state.m_scale.defined() &&
+                       state.gradient.scalar_type() == at::kFloat;
+  if (in_fp32) return adamw(state.master, state.m, state.v, state.gradient, state.weight, step);
   const AdamWForms forms = forms_of(state);
   const AdamWScalars s = adamw_scalars(step);
   constexpr int64_t grain = kBlock / kStateBlock;

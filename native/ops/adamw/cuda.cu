@@ -9,8 +9,7 @@ namespace {
 template <class T>
 int update(const AdamWCuda<T>& c, void* stream) {
   constexpr int64_t chunk = 4096;
-  return launch(AdamWBlock<T>{c.master, c.m, c.v, c.gradient, c.gradient_scale, c.weight, c.n,
-                              chunk, c.scalars},
+  return launch(AdamWBlock<T>{c.master, c.m, c.v, c.gradient, c.weight, c.n, chunk, c.scalars},
                 {(c.n + chunk - 1) / chunk, 256}, stream);
 }
 

@@ -10,8 +10,7 @@ namespace cream::ops {
 template <class T>
 struct AdamWCuda {
   float *master, *m, *v;
-  const float *gradient,
-      *gradient_scale;  // device scalar that replaces scalars.gradient_scale; or null
+  const float* gradient;
   T* weight;
   int64_t n;
   AdamWScalars scalars;

@@ -1,11 +1,10 @@
 // Converts the small forms of an optimizer state to fp32 and back in plain ATen. The operations on
 // tensors of bits are those that the kernels apply per element (codes.h), so this is their
-// reference too. Masters on the CPU are split and joined in one pass.
+// reference too. Outside the reference, masters on the CPU are split and joined in one pass.
 #include "ops/adamw/forms.h"
 
 #include "ops/adamw/codes.h"
-#include "ops/dispatch.h"
-#include "support/parallel.h"
+#include "ops/launch.h"
 
 namespace cream::ops {
 namespace {
@@ -43,33 +42,50 @@ Tensor out_of_blocks(const Tensor& x, const Tensor& like) {
   return x.reshape({-1}).narrow(0, 0, like.numel()).view(like.sizes());
 }
 
-template <class T>
-T* data(const Tensor& x) {
-  return x.defined() ? static_cast<T*>(x.mutable_data_ptr()) : nullptr;
-}
-
 constexpr int64_t kGrain = int64_t{1} << 16;  // elements per thread at least
 
 bool in_one_pass(const Tensor& a, const Tensor& b) {
   return fast_path() && a.is_cpu() && b.is_cpu() && a.is_contiguous() && b.is_contiguous();
 }
 
+// The fp32 numbers, as ints, whose upper halves are the bf16 weights.
+Tensor upper_halves(const Tensor& weight) {
+  return weight.view(at::kShort).to(at::kInt).bitwise_left_shift(16);
+}
+
 }  // namespace
+
+namespace reference {
+
+static Tensor master_of(const AdamWState& state) {
+  if (state.master.defined()) return state.master;
+  return (upper_halves(state.weight) + state.remainder.to(at::kInt)).view(at::kFloat);
+}
+
+static void set_master(AdamWState& state, const Tensor& master) {
+  if (!state.weight.is_same(state.master)) state.weight.copy_(master);
+  if (!state.master.defined())
+    state.remainder.copy_((master.view(at::kInt) - upper_halves(state.weight)).clamp_max(0x7fff));
+  else if (!state.master.is_same(master))
+    state.master.copy_(master);
+}
+
+}  // namespace reference
 
 AdamWForms forms_of(const AdamWState& state) {
   const bool codes = state.m_scale.defined(), half = state.gradient.scalar_type() == at::kBFloat16,
              own = state.weight.is_same(state.master);
-  return {data<float>(state.master),
-          data<int16_t>(state.remainder),
-          own ? nullptr : data<uint16_t>(state.weight),
-          codes ? nullptr : data<float>(state.m),
-          codes ? nullptr : data<float>(state.v),
-          codes ? data<uint8_t>(state.m) : nullptr,
-          codes ? data<uint8_t>(state.v) : nullptr,
-          data<float>(state.m_scale),
-          data<float>(state.v_scale),
-          half ? nullptr : data<const float>(state.gradient),
-          half ? data<const uint16_t>(state.gradient) : nullptr,
+  return {writable<float>(state.master),
+          writable<int16_t>(state.remainder),
+          own ? nullptr : writable<uint16_t>(state.weight),
+          codes ? nullptr : writable<float>(state.m),
+          codes ? nullptr : writable<float>(state.v),
+          codes ? writable<uint8_t>(state.m) : nullptr,
+          codes ? writable<uint8_t>(state.v) : nullptr,
+          writable<float>(state.m_scale),
+          writable<float>(state.v_scale),
+          half ? nullptr : writable<const float>(state.gradient),
+          half ? writable<const uint16_t>(state.gradient) : nullptr,
           state.weight.numel()};
 }
 
@@ -77,35 +93,30 @@ Tensor master_of(const AdamWState& state) {
   if (state.master.defined()) return state.master;
   if (in_one_pass(state.weight, state.remainder)) {
     const Tensor master = at::empty(state.weight.sizes(), state.weight.options().dtype(at::kFloat));
-    auto* const to = data<float>(master);
-    const auto* const weight = data<const uint16_t>(state.weight);
-    const auto* const remainder = data<const int16_t>(state.remainder);
+    auto* const to = writable<float>(master);
+    const auto* const weight = writable<const uint16_t>(state.weight);
+    const auto* const remainder = writable<const int16_t>(state.remainder);
     parallel_for(0, master.numel(), kGrain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) to[i] = join_master(weight[i], remainder[i]);
     });
     return master;
   }
-  const Tensor upper = state.weight.view(at::kShort).to(at::kInt).bitwise_left_shift(16);
-  return (upper + state.remainder.to(at::kInt)).view(at::kFloat);
+  return reference::master_of(state);
 }
 
 void set_master(AdamWState& state, const Tensor& master) {
-  if (!state.weight.is_same(state.master)) state.weight.copy_(master);
-  if (state.master.defined()) {
-    if (!state.master.is_same(master)) state.master.copy_(master);
-    return;
-  }
-  if (in_one_pass(master, state.remainder) && state.weight.is_contiguous()) {
-    const auto* const from = data<const float>(master);
-    const auto* const weight = data<const uint16_t>(state.weight);
-    auto* const to = data<int16_t>(state.remainder);
+  if (!state.master.defined() && in_one_pass(master, state.remainder) &&
+      state.weight.is_contiguous()) {
+    state.weight.copy_(master);
+    const auto* const from = writable<const float>(master);
+    const auto* const weight = writable<const uint16_t>(state.weight);
+    auto* const to = writable<int16_t>(state.remainder);
     parallel_for(0, master.numel(), kGrain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) to[i] = rest_of_master(from[i], weight[i]);
     });
     return;
   }
-  const Tensor upper = state.weight.view(at::kShort).to(at::kInt).bitwise_left_shift(16);
-  state.remainder.copy_((master.view(at::kInt) - upper).clamp_max(0x7fff));
+  reference::set_master(state, master);
 }
 
 Tensor first_moment_of(const AdamWState& state) {
@@ -126,10 +137,10 @@ namespace reference {
 
 void adamw(AdamWState& state, const AdamWStep& step) {
   const at::NoGradGuard no_grad;
-  Tensor master = master_of(state), m = first_moment_of(state), v = second_moment_of(state),
-         rounded = at::empty_like(state.weight);
+  Tensor master = reference::master_of(state), m = first_moment_of(state),
+         v = second_moment_of(state), rounded = at::empty_like(state.weight);
   reference::adamw(master, m, v, state.gradient.to(at::kFloat), rounded, step);
-  set_master(state, master);
+  reference::set_master(state, master);
   if (!state.m_scale.defined()) return;
   const Tensor first = in_blocks(m, blocks_of(state)), second = in_blocks(v, blocks_of(state));
   state.m_scale.copy_(first.abs().amax(1));

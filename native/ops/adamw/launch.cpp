@@ -12,16 +12,14 @@ void adamw(AdamWState& state, const AdamWStep& step) {
   void* const stream = stream_of(state.weight);
   const AdamWScalars s = adamw_scalars(step);
   const AdamWForms f = forms_of(state);
-  const bool plain = f.master != nullptr && f.m != nullptr && f.gradient != nullptr;
-  if (!plain) return check_launch(adamw_forms_cuda(f, s, stream), "adamw");
+  const bool in_fp32 = f.master != nullptr && f.m != nullptr && f.gradient != nullptr;
+  if (!in_fp32) return check_launch(adamw_forms_cuda(f, s, stream), "adamw");
   if (f.weight == nullptr)
     return check_launch(
-        adamw_cuda(AdamWCuda<float>{f.master, f.m, f.v, f.gradient, nullptr, nullptr, f.n, s},
-                   stream),
+        adamw_cuda(AdamWCuda<float>{f.master, f.m, f.v, f.gradient, nullptr, f.n, s}, stream),
         "adamw");
   check_launch(
-      adamw_cuda(AdamWCuda<uint16_t>{f.master, f.m, f.v, f.gradient, nullptr, f.weight, f.n, s},
-                 stream),
+      adamw_cuda(AdamWCuda<uint16_t>{f.master, f.m, f.v, f.gradient, f.weight, f.n, s}, stream),
       "adamw");
 }
 

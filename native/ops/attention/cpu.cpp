@@ -140,6 +140,12 @@ void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out,
 
 }  // namespace
 
+bool attention_is_batch_invariant(int64_t heads, int64_t kv_heads, int64_t d, at::ScalarType dtype,
+                                  const at::Device& device) {
+  if (device.is_cpu()) return fast_path() && head_dim_fits(d) && heads / kv_heads <= most_queries;
+  return dtype == at::kBFloat16 && d % 8 == 0 && d <= 128;
+}
+
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,
                         const AttentionKind& kind) {
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), group = heads / kv_heads;

@@ -66,6 +66,10 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,
                         const AttentionKind& kind = {});
 
+// Whether both functions above give a token the same bits whatever else is in the batch.
+bool attention_is_batch_invariant(int64_t heads, int64_t kv_heads, int64_t d, at::ScalarType dtype,
+                                  const at::Device& device);
+
 namespace reference {
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const std::vector<Segment>& segments, const AttentionKind& kind = {});

@@ -70,8 +70,8 @@ struct InputGradient {
         const int64_t row = first / count * chunk_rows, n = std::min(chunk_rows, rows - row),
                       panel = first % count, end = std::min(count, panel + last - first);
         multiply_gathered<L, T>({left + row * padded, n, depth, right, panel, end,
-                                 to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in, in,
-                                 f32});
+                                 to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in, in},
+                                f32);
         first += end - panel;
       }
     });
@@ -100,7 +100,7 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
       });
       const int64_t panel = item % groups * panels_an_item;
       add_paired<L, T>({left, n, tokens, right, panel, std::min(count, panel + panels_an_item),
-                        sum + row * in + panel * panel_columns, in, in, true});
+                        sum + row * in + panel * panel_columns, in, in});
     }
   });
 }

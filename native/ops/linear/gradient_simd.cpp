@@ -77,17 +77,16 @@ void pair_columns(const T* matrix, int64_t stride, int64_t depth, int64_t column
 }
 
 template <Level L, class T>
-void multiply_gathered(const GradientProduct<L, T>& p) {
+void multiply_gathered(const GradientProduct<L, T>& p, bool add) {
   const int64_t depth = padded_in(p.depth);
-  const auto to = [&]<bool add>(auto* y) {
+  const auto to = [&]<bool adds>(auto* y) {
     for (int64_t panel = p.first; panel < p.last; ++panel, y += panel_columns)
-      panel_product<Left::gathered, add>(
+      panel_product<Left::gathered, adds>(
           p.left, p.rows, p.panels + panel * panel_size(p.depth), depth, y, p.stride,
           std::min(panel_columns, p.columns - panel * panel_columns));
   };
-  if (p.f32)
-    to.template operator()<true>(static_cast<float*>(p.y));
-  else
+  if (add) return to.template operator()<true>(static_cast<float*>(p.y));
+  if constexpr (std::is_same_v<T, uint16_t>)
     to.template operator()<false>(static_cast<uint16_t*>(p.y));
 }
 
@@ -111,8 +110,8 @@ template void pack_columns<CREAM_LEVEL>(const float*, int64_t, int64_t, int64_t,
 template void pair_columns<CREAM_LEVEL>(const uint16_t*, int64_t, int64_t, int64_t,
                                         Gathered<CREAM_LEVEL, uint16_t>*);
 template void pair_columns<CREAM_LEVEL>(const float*, int64_t, int64_t, int64_t, float*);
-template void multiply_gathered(const GradientProduct<CREAM_LEVEL, uint16_t>&);
-template void multiply_gathered(const GradientProduct<CREAM_LEVEL, float>&);
+template void multiply_gathered(const GradientProduct<CREAM_LEVEL, uint16_t>&, bool);
+template void multiply_gathered(const GradientProduct<CREAM_LEVEL, float>&, bool);
 template void add_paired(const GradientProduct<CREAM_LEVEL, uint16_t>&);
 template void add_paired(const GradientProduct<CREAM_LEVEL, float>&);
 

@@ -89,11 +89,10 @@ struct GradientProduct {
   int64_t first, last;
   void* y;  // its column 32·first; rows `stride` values apart
   int64_t stride, columns;
-  bool f32;
 };
-// Left rows from gather; stored as bf16, or added to an fp32 y.
+// Left rows from gather; added to an fp32 y, or with T bf16 stored in a bf16 y.
 template <Level L, class T>
-void multiply_gathered(const GradientProduct<L, T>& product);
+void multiply_gathered(const GradientProduct<L, T>& product, bool add);
 // Left rows from pair_columns; added to an fp32 y.
 template <Level L, class T>
 void add_paired(const GradientProduct<L, T>& product);

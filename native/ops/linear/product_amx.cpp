@@ -254,9 +254,9 @@ void pair_columns<amx>(const uint16_t* matrix, int64_t stride, int64_t depth, in
 }
 
 template <>
-void multiply_gathered(const GradientProduct<amx, uint16_t>& p) {
+void multiply_gathered(const GradientProduct<amx, uint16_t>& p, bool add) {
   const int64_t depth = padded_in(p.depth);
-  if (p.f32)
+  if (add)
     panel_products<To::sum>(p.left, p.rows, depth, p.panels, p.first, p.last,
                             static_cast<float*>(p.y), p.stride, p.columns);
   else

@@ -1,7 +1,5 @@
 /** Shared by all stages: cancellation, progress, and work that is saved block by block. */
-import { engineInfo } from '../../engine/addon.js';
-import type { Model } from '../../engine/model.js';
-import { CPU_AUTO } from '../../engine/requests.js';
+import { CPU_AUTO, GPU_MOST } from '../../engine/requests.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { overlapped } from '../overlap.js';
@@ -103,9 +101,6 @@ export async function makeHere<Item, Made extends object>(
   );
 }
 
-/** Most sequences that `max_num_seqs: auto` decodes together on a GPU: native/engine/plan.cpp. */
-const GPU_SEQS = 512;
-
 /**
  * The sequences that `policy` decodes together with this `max_num_seqs`, if memory allows;
  * undefined where the bits of a sequence depend on the others (docs/determinism.md): then blocks
@@ -116,15 +111,7 @@ export async function sequencesAtOnce(
   limit: number | 'auto',
 ): Promise<number | undefined> {
   const { model } = await policy();
-  if (!isBatchInvariant(model)) return undefined;
+  if (!model.config.batchInvariant) return undefined;
   if (limit !== 'auto') return limit;
-  return model.device === 'cpu' ? CPU_AUTO.maxNumSeqs : GPU_SEQS;
-}
-
-/** Whether a sequence has the same bits whatever is computed beside it. */
-function isBatchInvariant({ device, dtype, config }: Model): boolean {
-  const { headDim, hiddenSize, intermediateSize, vocabSize } = config;
-  if (device === 'cpu') return engineInfo().cpu.level !== 'plain ATen' && headDim % 16 === 0;
-  const sides = [hiddenSize, intermediateSize, vocabSize];
-  return dtype === 'bfloat16' && headDim <= 128 && sides.every((side) => side % 8 === 0);
+  return (model.device === 'cpu' ? CPU_AUTO : GPU_MOST).maxNumSeqs;
 }

@@ -203,3 +203,31 @@ CHECK_CASE("model: weights that the config does not describe are refused by name
   CHECK_THROWS(internal, "layers.0.bias is not part",
                weights_from(model.config(), std::move(extra)));
 }
+
+CHECK_CASE("transformer: a sequence has its own bits only where the kernels run") {
+  ModelConfig config = check::tiny_model().config();
+  config.num_heads = 8, config.num_kv_heads = 2, config.head_dim = 64, config.hidden_size = 512,
+  config.intermediate_size = 1024, config.vocab_size = 4096;
+  const at::Device cpu("cpu"), gpu("cuda:0");
+  const auto with = [&](int64_t ModelConfig::* field, int64_t value) {
+    ModelConfig other = config;
+    other.*field = value;
+    return other;
+  };
+  const bool kernels = ops::level() != ops::Level::plain;
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    CHECK(batch_invariant(config, dtype, cpu) == kernels);
+    CHECK(batch_invariant(with(&ModelConfig::head_dim, 256), dtype, cpu) == kernels);
+    CHECK(batch_invariant(with(&ModelConfig::vocab_size, 4099), dtype, cpu) == kernels);
+    for (const int64_t head_dim : {24, 272})
+      CHECK(!batch_invariant(with(&ModelConfig::head_dim, head_dim), dtype, cpu));
+    CHECK(!batch_invariant(with(&ModelConfig::num_heads, 2 * 97), dtype, cpu));
+    const ops::ForcePlain plain;
+    CHECK(!batch_invariant(config, dtype, cpu));
+  }
+  CHECK(batch_invariant(config, at::kBFloat16, gpu));
+  CHECK(batch_invariant(with(&ModelConfig::head_dim, 24), at::kBFloat16, gpu));
+  CHECK(!batch_invariant(config, at::kFloat, gpu));
+  CHECK(!batch_invariant(with(&ModelConfig::head_dim, 256), at::kBFloat16, gpu));
+  CHECK(!batch_invariant(with(&ModelConfig::vocab_size, 4099), at::kBFloat16, gpu));
+}
