@@ -10,6 +10,9 @@ import { PLAN_FIELDS } from './requests.js';
 export type PlanRequest = FieldsOf<typeof PLAN_FIELDS>;
 export type MemoryPlan = NativePlan;
 
+/** The most sequences that `auto` decodes together on a GPU; a test compares with the plan's. */
+export const MOST_SEQS = 512;
+
 /** Throws CreamError for a config that the engine does not support and for impossible numbers. */
 export function planMemory(request: PlanRequest): MemoryPlan {
   const checked = checkFields(PLAN_FIELDS, request, {

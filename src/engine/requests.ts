@@ -84,9 +84,8 @@ const stopIds: OptionalField<
   default: ({ eosTokenIds }) => eosTokenIds,
 };
 
-/** `auto` on the CPU, and the most of it on a GPU; a test compares with the native code's own. */
+/** The meaning of `auto` on the CPU; native code has its own, which a test compares with these. */
 export const CPU_AUTO = { maxNumSeqs: 128, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
-export const GPU_MOST = { maxNumSeqs: 512 };
 
 export const GENERATION_FIELDS = {
   /** The prompts; an empty list gives no completions. */

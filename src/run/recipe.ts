@@ -7,7 +7,8 @@
  * it, and a snapshot test freezes its keys.
  */
 import { z } from 'zod';
-import { CPU_AUTO, GPU_MOST } from '../engine/requests.js';
+import { MOST_SEQS } from '../engine/plan.js';
+import { CPU_AUTO } from '../engine/requests.js';
 import { LENGTH_CONTROLS } from '../reward/length.js';
 import {
   EXTERNAL_REWARDS,
@@ -124,7 +125,7 @@ const sample = z
       .describe(
         'Sequences that are decoded together, which bounds the memory of the KV cache; ' +
           "fewer where the GPU runs short of memory. `auto`: as many as the GPU's memory " +
-          `allows, at most ${GPU_MOST.maxNumSeqs} (\`cream plan\`); ` +
+          `allows, at most ${MOST_SEQS} (\`cream plan\`); ` +
           `${CPU_AUTO.maxNumSeqs} on the CPU.`,
       ),
   })

@@ -1,5 +1,6 @@
 /** Shared by all stages: cancellation, progress, and work that is saved block by block. */
-import { CPU_AUTO, GPU_MOST } from '../../engine/requests.js';
+import { MOST_SEQS } from '../../engine/plan.js';
+import { CPU_AUTO } from '../../engine/requests.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { overlapped } from '../overlap.js';
@@ -113,5 +114,5 @@ export async function sequencesAtOnce(
   const { model } = await policy();
   if (!model.config.batchInvariant) return undefined;
   if (limit !== 'auto') return limit;
-  return (model.device === 'cpu' ? CPU_AUTO : GPU_MOST).maxNumSeqs;
+  return model.device === 'cpu' ? CPU_AUTO.maxNumSeqs : MOST_SEQS;
 }
