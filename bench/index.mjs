@@ -39,6 +39,7 @@ const { values: flags, positionals } = parseArgs({
 });
 /** Works of their own kind, which are measured only if they are named. */
 const APART = ['roofline', 'curves', 'ranks'];
+const onGpu = flags.device !== 'cpu';
 let current;
 
 /** Runs one trial to its end and returns its result. */
@@ -67,6 +68,26 @@ function trial(program, args, env = {}) {
 }
 
 async function main() {
+  const { work, repeat, library } = checkedFlags();
+  const folder = ownFolder();
+  const prepared = await prepare(work, folder);
+  const measured = await measure(work, repeat, { ...prepared, folder, library });
+  const result = {
+    format: 1,
+    made: new Date().toISOString(),
+    quick: Boolean(flags.quick),
+    machine: prepared.machine,
+    model: prepared.model,
+    sizes: prepared.size,
+    ...measured,
+  };
+  if (flags.json === '-') return print(JSON.stringify(result, null, 2));
+  if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
+  describe(result);
+}
+
+/** The work that is asked for, its rounds, and the library that records kernels. */
+function checkedFlags() {
   const work = positionals[0] ?? 'all';
   if (positionals.length > 1 || !(work === 'all' || APART.includes(work) || work in WORKS))
     throw new BenchError(
@@ -80,7 +101,6 @@ async function main() {
     throw new BenchError(
       `There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`,
     );
-  const onGpu = flags.device !== 'cpu';
   const library = flags.kernels ? kernelLibrary() : undefined;
   if (flags.kernels && !(onGpu && library))
     throw new BenchError(
@@ -89,7 +109,11 @@ async function main() {
             "comes with the CUDA toolkit and with torch's NVIDIA packages."
         : '--kernels records kernels of a GPU: name one with --device cuda.',
     );
+  return { work, repeat, library };
+}
 
+/** A folder for this call's files, which goes with the process, as does a trial in progress. */
+function ownFolder() {
   // Not the system's temporary folder, which may be in memory.
   mkdirSync(creamCache(), { recursive: true });
   const folder = mkdtempSync(join(creamCache(), 'bench-'));
@@ -103,7 +127,11 @@ async function main() {
     // A killed trial may still be writing.
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   });
+  return folder;
+}
 
+/** Makes the specifications of the cases in `folder`; describes machine, model and sizes. */
+function prepare(work, folder) {
   const specification = join(folder, 'prepare.json');
   writeFileSync(
     specification,
@@ -117,17 +145,17 @@ async function main() {
     }),
   );
   say(`preparing ${flags.shape ?? flags.model}`);
-  const { machine, model, source, size } = await trial(process.execPath, [
-    here('prepare.mjs'),
-    specification,
-  ]);
+  return trial(process.execPath, [here('prepare.mjs'), specification]);
+}
+
+/** The roofline, and what `work` asks for; tables of cases are printed as they are measured. */
+async function measure(work, repeat, { machine, model, source, folder, library }) {
   const works = APART.includes(work)
     ? []
     : (work === 'all' ? Object.keys(WORKS) : [work]).filter((name) =>
         possible(name, work, model, machine),
       );
-  const peers =
-    flags.peers && works.length > 0 ? preparePeers(works, source, folder, onGpu) : undefined;
+  const peers = flags.peers && works.length > 0 ? preparePeers(works, source, folder) : undefined;
   const rooflines = [];
   const cases = [];
   const measureRoofline = async () => {
@@ -144,7 +172,7 @@ async function main() {
     const rounds = flags.quick ? 1 : (repeat ?? each.repeat);
     const measured = await measureCase(
       each,
-      contendersOf(each, peers, onGpu, machine.level),
+      contendersOf(each, peers, machine.level),
       rounds,
       measureRoofline,
       { folder, machine },
@@ -154,45 +182,34 @@ async function main() {
     );
     if (flags.json !== '-') show(cases.at(-1));
   }
-  const curves =
-    work === 'curves'
-      ? await measureCurves({
-          quick: Boolean(flags.quick),
-          rounds: flags.quick ? 1 : (repeat ?? 2),
-          folder,
-          say,
-          run: pointOf(folder, flags.device),
-        })
-      : undefined;
-  const ranks =
-    work === 'ranks'
-      ? await measureRanks({
-          quick: Boolean(flags.quick),
-          rounds: flags.quick ? 1 : (repeat ?? 3),
-          folder,
-          model: flags.model,
-          say,
-        })
-      : undefined;
-  if (ranks && flags.json !== '-') print(`\n${ranksTable(ranks, flags.markdown)}`);
-  if (curves && flags.json !== '-') print(`\n${curveTables(curves, flags.markdown)}`);
+  const apart = await measureApart(work, repeat, folder);
   const roofline = Object.fromEntries(
     Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]),
   );
-  const result = {
-    format: 1,
-    made: new Date().toISOString(),
-    quick: Boolean(flags.quick),
-    machine,
-    model,
-    sizes: size,
-    roofline,
-    cases,
-    ...(curves && { curves }),
-    ...(ranks && { ranks }),
-  };
-  if (flags.json === '-') return print(JSON.stringify(result, null, 2));
-  if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
+  return { roofline, cases, ...apart };
+}
+
+/** The works of their own kind, with their tables. */
+async function measureApart(work, repeat, folder) {
+  const quick = Boolean(flags.quick);
+  const rounds = (standard) => (quick ? 1 : (repeat ?? standard));
+  const shown = flags.json !== '-';
+  if (work === 'curves') {
+    const run = pointOf(folder, flags.device);
+    const curves = await measureCurves({ quick, rounds: rounds(2), folder, say, run });
+    if (shown) print(`\n${curveTables(curves, flags.markdown)}`);
+    return { curves };
+  }
+  if (work === 'ranks') {
+    const ranks = await measureRanks({ quick, rounds: rounds(3), folder, model: flags.model, say });
+    if (shown) print(`\n${ranksTable(ranks, flags.markdown)}`);
+    return { ranks };
+  }
+  return {};
+}
+
+/** Prints the machine, the versions and the roofline. */
+function describe({ machine, model, roofline }) {
   if (machine.gpu)
     print(
       `\n${machine.gpu.name}, ${short(machine.gpu.memoryBytes / 2 ** 30)} GiB; CUDA ` +
@@ -240,7 +257,7 @@ function possible(name, asked, { parameters }, { gpu }) {
   return false;
 }
 
-function preparePeers(works, source, folder, onGpu) {
+function preparePeers(works, source, folder) {
   const python = findPython(say, onGpu);
   if (onGpu) return { python, formats: {}, vllm: hasModule(python, 'vllm') };
   if (!works.includes('generate')) return { python, formats: {} };
@@ -252,7 +269,7 @@ function preparePeers(works, source, folder, onGpu) {
 }
 
 /** The contenders that can run here: without peers only cream-lm, and llama.cpp once per format. */
-function contendersOf({ contenders }, peers, onGpu, best) {
+function contendersOf({ contenders }, peers, best) {
   const chosen = contenders.filter(
     ({ name, gpu, level }) =>
       (level !== 'avx512_bf16' || best === 'AMX') &&

@@ -31,6 +31,7 @@ import { noteOn } from '../../run/stages/train-checkpoint.js';
 import { mismatchedStage } from '../../run/stages/mismatched.js';
 import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
+import { lossTitle } from '../../report/loss.js';
 import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
@@ -85,67 +86,75 @@ export function addTrain(program: Command, cli: Cli): void {
         'and steps.jsonl',
     )
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS, 'train').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'train', {
-      more: [
-        { label: '--pairs', key: 'pairs.source', value: flags.pairs, text: true },
-        { label: '--pairs', key: 'iterations', value: '1' },
-      ],
-    });
-    const { train: training } = settings;
-    const out = await newFolder(flags.out);
-    const given = await readGiven(flags.pairs, settings, cli);
-    const { model, dtype, device, seed, lora } = settings;
-    const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
-    const plan = digestOf([model, flags.base, dtype, device, seed, training, lora, examples]);
-    const stateFolder = `${out}.training`;
-    const unfinished = `${out}.unfinished`;
-    const state = trainingState(stateFolder, plan, cli.signal);
-    const last = await withModel(settings.model, settings, cli, async (language) => {
-      const pairs =
-        'pairs' in given
-          ? given.pairs
-          : await scored(given.preferences, language, flags, settings, cli);
-      const reversed = reversedPairs(pairs, 'given');
-      if (reversed !== undefined) cli.progress.warn(reversed);
-      const mismatched =
-        training.loss === 'kto'
-          ? await scoredMismatched(pairs, language, flags, settings, cli)
-          : [];
-      const adapter = adapterOf(settings);
-      if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
-      const objective = preferenceObjective(
-        { pairs, mismatched },
-        settings,
-        [seed, 'train'],
-        (message) => cli.progress.warn(message),
-      );
-      const unsavedSteps = new Hold();
-      const { steps } = await showStage(
-        cli,
-        { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
-        (hooks) =>
-          optimise(language, objective, unfinished, state, {
-            ...hooks,
-            onStep: (step) => {
-              unsavedSteps.begin();
-              cli.progress.showStep(step);
-            },
-          }).finally(() => unsavedSteps.end()),
-        (result) => noteOn(result.steps),
-      );
-      await writeRecords(join(unfinished, 'steps.jsonl'), steps);
-      await writeCard(unfinished, cardOf(settings, flags.pairs, steps));
-      await onDisk(out, async () => {
-        await rename(unfinished, out);
-        await syncFolder(dirname(out));
-      });
-      await rm(stateFolder, { recursive: true, force: true });
-      return steps.at(-1)!;
-    });
-    if (flags.json) printJson({ directory: out, last_step: last });
-    else printLine(out);
+  addSettings(command, KEYS, 'train').action((flags: Flags) => train(flags, cli));
+}
+
+async function train(flags: Flags, cli: Cli): Promise<void> {
+  const settings = settingsFrom(flags, KEYS, 'train', {
+    more: [
+      { label: '--pairs', key: 'pairs.source', value: flags.pairs, text: true },
+      { label: '--pairs', key: 'iterations', value: '1' },
+    ],
   });
+  const out = await newFolder(flags.out);
+  const given = await readGiven(flags.pairs, settings, cli);
+  const { model, dtype, device, seed, lora } = settings;
+  const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
+  const plan = digestOf([model, flags.base, dtype, device, seed, settings.train, lora, examples]);
+  const stateFolder = `${out}.training`;
+  const unfinished = `${out}.unfinished`;
+  const state = trainingState(stateFolder, plan, cli.signal);
+  const last = await withModel(settings.model, settings, cli, async (language) => {
+    const objective = await objectiveOf(given, language, flags, settings, cli);
+    const adapter = adapterOf(settings);
+    if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
+    const unsavedSteps = new Hold();
+    const { steps } = await showStage(
+      cli,
+      { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
+      (hooks) =>
+        optimise(language, objective, unfinished, state, {
+          ...hooks,
+          onStep: (step) => {
+            unsavedSteps.begin();
+            cli.progress.showStep(step);
+          },
+        }).finally(() => unsavedSteps.end()),
+      (result) => noteOn(result.steps),
+    );
+    await writeRecords(join(unfinished, 'steps.jsonl'), steps);
+    await writeCard(unfinished, cardOf(settings, flags.pairs, steps));
+    await onDisk(out, async () => {
+      await rename(unfinished, out);
+      await syncFolder(dirname(out));
+    });
+    await rm(stateFolder, { recursive: true, force: true });
+    return steps.at(-1)!;
+  });
+  if (flags.json) printJson({ directory: out, last_step: last });
+  else printLine(out);
+}
+
+/** The pairs with what the loss needs of them, scored by `language` before it is trained. */
+async function objectiveOf(
+  given: Given,
+  language: LanguageModel,
+  flags: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<ReturnType<typeof preferenceObjective>> {
+  const warn = (message: string) => cli.progress.warn(message);
+  const pairs =
+    'pairs' in given
+      ? given.pairs
+      : await scored(given.preferences, language, flags, settings, cli);
+  const reversed = reversedPairs(pairs, 'given');
+  if (reversed !== undefined) warn(reversed);
+  const mismatched =
+    settings.train.loss === 'kto'
+      ? await scoredMismatched(pairs, language, flags, settings, cli)
+      : [];
+  return preferenceObjective({ pairs, mismatched }, settings, [settings.seed, 'train'], warn);
 }
 
 function cardOf(recipe: Recipe, pairs: string, steps: readonly StepRecord[]): CardContent {
@@ -154,7 +163,7 @@ function cardOf(recipe: Recipe, pairs: string, steps: readonly StepRecord[]): Ca
   return {
     title: `${recipe.model} trained on ${basename(pairs)}`,
     recipe,
-    method: 'Consistency-regularised DPO on given preference pairs.',
+    method: `${lossTitle(recipe.train.loss)} on given preference pairs.`,
     command: `npx cream ${process.argv.slice(2).map(quoted).join(' ')}`,
     training: [
       ['steps', String(steps.length)],
