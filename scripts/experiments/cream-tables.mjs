@@ -16,6 +16,8 @@ export async function experimentTables(plan, trained) {
       `\n### ${model}\n`,
       answersTable(plan, of, 'greedy', 'Greedy answers', statistics),
       controlsTable(plan, of, statistics),
+      formTable(plan, of, statistics),
+      namedTable(plan, of, statistics),
       answersTable(plan, of, 'likelihood', 'Log-likelihood', statistics),
       rankingTable(plan, of, statistics),
       iterationTable(plan, of, statistics),
@@ -154,6 +156,65 @@ function controlsTable({ arms, seeds }, trained, statistics) {
   );
 }
 
+/** Which choice the greedy answers name most often, and how long they are. */
+function formTable({ arms, answerTokens }, trained, { accuracyOf }) {
+  const share = (answers, is) => {
+    const { accuracy, low, high } = accuracyOf(answers.map((answer) => ({ correct: is(answer) })));
+    return `${percent(accuracy)} (${percent(low)} – ${percent(high)})`;
+  };
+  const rows = ['M1', ...arms].map((arm) => {
+    const answers = answersOf(trained, arm, 'greedy');
+    const counts = new Map();
+    for (const { extracted } of answers)
+      if (extracted !== null) counts.set(extracted, (counts.get(extracted) ?? 0) + 1);
+    const [most = '–'] = [...counts].sort((a, b) => b[1] - a[1])[0] ?? [];
+    const tokens = answers.reduce((sum, answer) => sum + answer.tokens, 0) / answers.length;
+    return [
+      arm,
+      most,
+      share(answers, ({ extracted }) => extracted === most),
+      share(answers, ({ extracted }) => extracted === null),
+      tokens.toFixed(1),
+      share(answers, ({ tokens: own }) => own >= answerTokens),
+    ];
+  });
+  return table(
+    'Form of the greedy answers (not registered)',
+    [
+      'arm',
+      'choice named most often',
+      'names it, % (95 %)',
+      'names none, % (95 %)',
+      'tokens, mean',
+      'at the limit of tokens, % (95 %)',
+    ],
+    rows,
+  );
+}
+
+/** Accuracy on the questions in whose answers both arms name a choice. */
+function namedTable({ arms }, trained, statistics) {
+  const named = (arm) =>
+    answersOf(trained, arm, 'greedy').filter(({ extracted }) => extracted !== null);
+  const rows = [PRIMARY, ...CONTROLS]
+    .filter(({ before, after }) => arms.includes(before) && arms.includes(after))
+    .map(({ before, after }) => {
+      const compared = statistics.compare(named(before), named(after));
+      const { questions, difference, low, high } = compared;
+      return [
+        `${after} against ${before}`,
+        questions,
+        `${percent(compared.after)}, ${percent(compared.before)}`,
+        `${signed(difference)} (${signed(low)} … ${signed(high)})`,
+      ];
+    });
+  return table(
+    'Greedy accuracy where both answers name a choice (not registered)',
+    ['arms', 'questions', 'right, %', 'difference (95 %, questions)'],
+    rows,
+  );
+}
+
 function rankingTable({ arms }, trained, statistics) {
   const rows = ['M1', ...arms].flatMap((arm) => {
     const results = trained
@@ -168,12 +229,13 @@ function rankingTable({ arms }, trained, statistics) {
           statistics,
           percent,
         );
-      return [arm, reward, of[0].all.pairs, cell('all'), cell('matched'), cell('balanced')];
+      const pairs = `${of[0].all.pairs}, ${of[0].matched.pairs}`;
+      return [arm, reward, pairs, cell('all'), cell('matched'), cell('balanced')];
     });
   });
   return table(
     'Ranking of human pairs, % right (mean and 95 % over seeds)',
-    ['arm', 'reward', 'pairs', 'all', 'equal length', 'length-balanced'],
+    ['arm', 'reward', 'pairs, of equal length', 'all', 'equal length', 'length-balanced'],
     rows,
   );
 }

@@ -72,6 +72,8 @@ describe('scripts/experiments/cream.mjs', () => {
       'Primary: greedy accuracy of the last model, cream-avg against srlm',
       'Greedy answers',
       'Arms against their controls, greedy accuracy',
+      'Form of the greedy answers (not registered)',
+      'Greedy accuracy where both answers name a choice (not registered)',
       'Log-likelihood',
       'Ranking of human pairs',
       'Iteration by iteration',
