@@ -84,6 +84,17 @@ describe('a model card', () => {
     expect(existsSync(join(directory, 'iteration-3/checkpoint/README.md'))).toBe(true);
   });
 
+  it('names the loss and the weight of the pairs', async () => {
+    const { directory } = await tinyRun([
+      'rank.weighting=fixed',
+      'rank.fixed_consistency=0.8',
+      'train.loss=ipo',
+    ]);
+    const card = read(directory, 'iteration-1');
+    expect(card).toContain('trained with IPO on the best against the worst.');
+    expect(card).toContain('that of the reversed pair, where w is 0.8.');
+  });
+
   it('of a run that starts from a checkpoint is its own', async () => {
     const first = await tinyRun(SETTINGS.with(0, 'iterations=1'));
     const { directory } = await tinyRun([
