@@ -26,6 +26,15 @@ export async function experimentTables(plan, trained) {
   return `${primaryTable(plan, models, trained, statistics)}${sections.join('')}`;
 }
 
+/** Whether a plan has both arms of a comparison. */
+const isIn =
+  (arms) =>
+  ({ before, after }) =>
+    arms.includes(before) && arms.includes(after);
+
+const withInterval = ({ accuracy, low, high }) =>
+  `${percent(accuracy)} (${percent(low)} – ${percent(high)})`;
+
 /** Answers of one arm over all seeds, or those of one seed. */
 function answersOf(trained, arm, name, seed) {
   return trained
@@ -48,7 +57,7 @@ function overSeeds(values, { meanInterval }, show) {
 
 function primaryTable({ seeds, arms, models: registered }, models, trained, statistics) {
   const { before, after } = PRIMARY;
-  if (!arms.includes(before) || !arms.includes(after)) return '';
+  if (!isIn(arms)(PRIMARY)) return '';
   const tests = models.map((model) => {
     const of = trained.filter((one) => one.model === model);
     const compared = (seed) =>
@@ -96,7 +105,7 @@ function primaryTable({ seeds, arms, models: registered }, models, trained, stat
 function answersTable({ arms, seeds }, trained, name, title, statistics) {
   const rows = ['M1', ...arms].map((arm) => {
     const answers = answersOf(trained, arm, name);
-    const { accuracy, low, high } = statistics.accuracyOf(answers);
+    const accuracy = statistics.accuracyOf(answers);
     const paired = statistics.compare(answersOf(trained, 'M1', name), answers);
     const bySeed = seeds.map(
       (seed) =>
@@ -116,7 +125,7 @@ function answersTable({ arms, seeds }, trained, name, title, statistics) {
     return [
       arm,
       answers.length,
-      `${percent(accuracy)} (${percent(low)} – ${percent(high)})`,
+      withInterval(accuracy),
       ...difference,
       ...(name === 'greedy' ? [percent(unparsed / answers.length)] : []),
     ];
@@ -131,9 +140,7 @@ function answersTable({ arms, seeds }, trained, name, title, statistics) {
 
 /** Greedy accuracy of arms beside their controls. */
 function controlsTable({ arms, seeds }, trained, statistics) {
-  const rows = CONTROLS.filter(
-    ({ before, after }) => arms.includes(before) && arms.includes(after),
-  );
+  const rows = CONTROLS.filter(isIn(arms));
   const compared = ({ before, after }, seed) =>
     statistics.compare(
       answersOf(trained, before, 'greedy', seed),
@@ -158,10 +165,8 @@ function controlsTable({ arms, seeds }, trained, statistics) {
 
 /** Which choice the greedy answers name most often, and how long they are. */
 function formTable({ arms, answerTokens }, trained, { accuracyOf }) {
-  const share = (answers, is) => {
-    const { accuracy, low, high } = accuracyOf(answers.map((answer) => ({ correct: is(answer) })));
-    return `${percent(accuracy)} (${percent(low)} – ${percent(high)})`;
-  };
+  const share = (answers, is) =>
+    withInterval(accuracyOf(answers.map((answer) => ({ correct: is(answer) }))));
   const rows = ['M1', ...arms].map((arm) => {
     const answers = answersOf(trained, arm, 'greedy');
     const counts = new Map();
@@ -196,18 +201,16 @@ function formTable({ arms, answerTokens }, trained, { accuracyOf }) {
 function namedTable({ arms }, trained, statistics) {
   const named = (arm) =>
     answersOf(trained, arm, 'greedy').filter(({ extracted }) => extracted !== null);
-  const rows = [PRIMARY, ...CONTROLS]
-    .filter(({ before, after }) => arms.includes(before) && arms.includes(after))
-    .map(({ before, after }) => {
-      const compared = statistics.compare(named(before), named(after));
-      const { questions, difference, low, high } = compared;
-      return [
-        `${after} against ${before}`,
-        questions,
-        `${percent(compared.after)}, ${percent(compared.before)}`,
-        `${signed(difference)} (${signed(low)} … ${signed(high)})`,
-      ];
-    });
+  const rows = [PRIMARY, ...CONTROLS].filter(isIn(arms)).map(({ before, after }) => {
+    const compared = statistics.compare(named(before), named(after));
+    const { questions, difference, low, high } = compared;
+    return [
+      `${after} against ${before}`,
+      questions,
+      `${percent(compared.after)}, ${percent(compared.before)}`,
+      `${signed(difference)} (${signed(low)} … ${signed(high)})`,
+    ];
+  });
   return table(
     'Greedy accuracy where both answers name a choice (not registered)',
     ['arms', 'questions', 'right, %', 'difference (95 %, questions)'],

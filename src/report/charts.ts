@@ -25,14 +25,16 @@ export function charts(run: RunReport): Chart[] {
   ];
 }
 
+/** What the values of C mean, in the note of its chart. */
+export const C_SCALE =
+  '0 reversed, 0.5 unrelated, 1 the same. With top_order: the share of prompts on whose best and ' +
+  'worst they agree.';
+
 const rankingCharts = (ranked: Ranked, categories: string[]): Chart[] => [
   {
     title: 'Consistency',
     yLabel: 'C',
-    note:
-      'Agreement of two successive models on the order of the completions: 0 reversed, 0.5 ' +
-      'unrelated, 1 the same. With top_order: the share of prompts on whose best and worst they ' +
-      'agree.',
+    note: `Agreement of two successive models on the order of the completions: ${C_SCALE}`,
     categories,
     format: two,
     include: [0, 1],

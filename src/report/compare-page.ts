@@ -1,4 +1,5 @@
 /** The page of several runs: `cream report A B C`. */
+import { C_SCALE } from './charts.js';
 import { percent, signed, small } from './format.js';
 import { escapeHtml } from './html.js';
 import type { ComparedRun, MeanInterval, RunComparison } from './compare.js';
@@ -157,9 +158,7 @@ function curves({ runs, groups }: RunComparison, names: Names): Chart[] {
     },
     {
       title: 'Consistency',
-      note:
-        'Agreement of two successive models: 0 reversed, 0.5 unrelated, 1 the same. With ' +
-        'top_order: the share of prompts on whose best and worst they agree.',
+      note: `Agreement of two successive models: ${C_SCALE}`,
       yLabel: 'C',
       categories: labels,
       format: (y) => y.toFixed(2),

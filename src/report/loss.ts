@@ -28,16 +28,16 @@ export interface LossText {
   reward: string;
 }
 
+const notesOf = (loss: string) => NOTES[loss] ?? NOTES.dpo!;
+
 /** The loss of a recipe, given as text. Without train.loss, or if it is unreadable, it is DPO. */
 export function lossText(recipe: string): LossText {
-  const { loss, start, reward } = NOTES[lossName(recipe)] ?? NOTES.dpo!;
+  const { loss, start, reward } = notesOf(lossName(recipe));
   return { loss: `C · ${loss} + (1 − C) · reverse ${loss}; ${start}.`, reward };
 }
 
 /** The name of a value of train.loss in prose. */
-export function lossTitle(loss: string): string {
-  return (NOTES[loss] ?? NOTES.dpo!).loss;
-}
+export const lossTitle = (loss: string): string => notesOf(loss).loss;
 
 function lossName(recipe: string): string {
   try {

@@ -36,7 +36,7 @@ export async function requireRecorded(path: string, signal?: AbortSignal): Promi
   if (!info?.isFile() && !info?.isDirectory()) return;
   const records = await recordsAround(target);
   if (!records) return;
-  const name = relative(resolve(records.folder), target).split(sep).join('/');
+  const name = records.nameOf(target);
   await refuseDamaged(records, name, info.isDirectory(), { signal, known: notes(records) });
 }
 

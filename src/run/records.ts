@@ -134,9 +134,14 @@ export class Records {
     return records;
   }
 
+  /** The name of `path` in an entry: relative to the records' folder, with `/`. */
+  nameOf(path: string): string {
+    return relative(this.folder, path).split(sep).join('/');
+  }
+
   /** The newest entry of each file below `folder`, the path of a folder. */
   under(folder: string): Entry[] {
-    const prefix = `${relative(this.folder, folder).split(sep).join('/')}/`;
+    const prefix = `${this.nameOf(folder)}/`;
     return this.all().filter(({ file }) => file.startsWith(prefix));
   }
 

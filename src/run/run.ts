@@ -67,6 +67,7 @@ async function joined(place: RankPlace, signal: AbortSignal): Promise<Ranks> {
   try {
     return await stoppable(signal, () => untilAborted(joining, signal));
   } catch (error) {
+    // Ranks that have joined after all must not wait for this one.
     joining.then(
       (ranks) => ranks.leave(),
       () => {},

@@ -4,7 +4,7 @@
  */
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { ARTEFACT_COLUMNS } from '../data/columns.js';
 import { isHalfWritten } from '../files/files.js';
 import { CARD } from './card.js';
@@ -105,7 +105,7 @@ export async function verifyCheckpoint(
   signal?: AbortSignal,
   known?: Known,
 ): Promise<void> {
-  const prefix = `${relative(records.folder, folder).split(sep).join('/')}/`;
+  const prefix = `${records.nameOf(folder)}/`;
   if (prefix.startsWith('..')) return;
   const entries = records.under(folder);
   const phase = prefix.split('/')[0];
@@ -183,8 +183,7 @@ export async function recordFolder(records: Records, folder: string, at: string)
   for (const name of readdirSync(folder).sort()) {
     const path = join(folder, name);
     if (!lstatSync(path).isFile()) continue;
-    const file = relative(records.folder, join(at, name)).split(sep).join('/');
-    entries.push({ file, ...(await digestFile(path)) });
+    entries.push({ file: records.nameOf(join(at, name)), ...(await digestFile(path)) });
   }
   await records.add(entries);
 }

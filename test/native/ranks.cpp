@@ -46,15 +46,15 @@ void run_child(const std::function<void(cream::Ranks&)>& body) {
   const auto ranks = cream::join_ranks(cream::rank_environment(), times);
   cream::set_current_ranks(ranks);
   body(*ranks);
-  const auto all_add = [&](const char* name) {
+  const auto wait_for_all = [&](const char* name) {
     while (ranks->add(name, 0) < ranks->place().size) usleep(1000);
   };
   // A rank that closed its connections would disturb one that is still in the last operation.
   ranks->add("done", 1);
-  all_add("done");
+  wait_for_all("done");
   // The store of rank 0 must outlive the others' last question to it.
   ranks->add("left", 1);
-  if (ranks->place().rank == 0) all_add("left");
+  if (ranks->place().rank == 0) wait_for_all("left");
   ranks->leave();
   cream::set_current_ranks(nullptr);
 }

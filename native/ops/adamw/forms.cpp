@@ -90,8 +90,7 @@ AdamWForms forms_of(const AdamWState& state) {
 }
 
 Tensor master_of(const AdamWState& state) {
-  if (state.master.defined()) return state.master;
-  if (in_one_pass(state.weight, state.remainder)) {
+  if (!state.master.defined() && in_one_pass(state.weight, state.remainder)) {
     const Tensor master = at::empty(state.weight.sizes(), state.weight.options().dtype(at::kFloat));
     auto* const to = writable<float>(master);
     const auto* const weight = writable<const uint16_t>(state.weight);
