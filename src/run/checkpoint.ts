@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import type { DType, Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { syncFolder } from '../files/files.js';
-import { noteDigest } from './records.js';
+import { noteDigest } from './digest.js';
 import { onDisk } from './store.js';
 
 /**

@@ -4,13 +4,13 @@
  * noted in the user's cache and hashed again only where it changed.
  */
 import { existsSync, statSync } from 'node:fs';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { isStamped, setStamp, type Stamp } from '../files/stamps.js';
 import { lostRecords } from './directory.js';
 import { RunError } from './errors.js';
 import { takeLock } from './lock.js';
 import { readOwnText } from './own-files.js';
-import { hasLineOf, Records, RECORDS } from './records.js';
+import { hasLineOf, nameIn, Records, RECORDS } from './records.js';
 import { LOCK, SUMMARY } from './store.js';
 import {
   hindersResume,
@@ -67,9 +67,9 @@ export async function damagesAtRest(directory: string, signal: AbortSignal): Pro
 export function isRecorded(path: string): boolean {
   const target = resolve(path);
   const folder = folderAround(target);
-  if (folder === undefined) return false;
-  const name = relative(folder, target).split(sep).join('/');
-  return hasLineOf(readOwnText(join(folder, RECORDS)), name);
+  return (
+    folder !== undefined && hasLineOf(readOwnText(join(folder, RECORDS)), nameIn(folder, target))
+  );
 }
 
 async function recordsAround(path: string): Promise<Records | undefined> {

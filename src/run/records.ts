@@ -10,25 +10,18 @@
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync } from 'node:fs';
 import { appendFile, open } from 'node:fs/promises';
-import { basename, join, relative, sep } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { join, relative, sep } from 'node:path';
 import { makeDirectory, writeAtomic } from '../files/files.js';
-import { openRegular } from '../files/read.js';
+import { digestFile, digestOf, hasRows, type Digest } from './digest.js';
 import { RunError } from './errors.js';
-import { asRunError, readOwnText } from './own-files.js';
-import { METRICS } from './store.js';
-import { untimed } from './timing.js';
+import { readOwnText } from './own-files.js';
 
 export const RECORDS = 'records.jsonl';
 
 /** One file as it was written. */
-export interface Entry {
+export interface Entry extends Digest {
   /** Path in the folder, with `/`. */
   file: string;
-  bytes: number;
-  sha256: string;
-  /** Lines of a JSONL file; optimizer steps of a trainer state. */
-  rows?: number;
   /**
    * The file was removed because the recipe keeps fewer checkpoints, or is in change until it is
    * recorded again.
@@ -54,6 +47,10 @@ const chained = (before: string, value: Entry | Header): string =>
 
 const lineOf = (value: Entry | Header, check: unknown): string =>
   `${JSON.stringify({ ...value, check })}\n`;
+
+/** The name of `path` in the records of `folder`: relative to it, with `/`. */
+export const nameIn = (folder: string, path: string): string =>
+  relative(folder, path).split(sep).join('/');
 
 /** Whether the text of records.jsonl has a line of `file`. Nothing in it is checked. */
 export const hasLineOf = (text: string, file: string): boolean =>
@@ -134,9 +131,9 @@ export class Records {
     return records;
   }
 
-  /** The name of `path` in an entry: relative to the records' folder, with `/`. */
+  /** The name of `path` in an entry. */
   nameOf(path: string): string {
-    return relative(this.folder, path).split(sep).join('/');
+    return nameIn(this.folder, path);
   }
 
   /** The newest entry of each file below `folder`, the path of a folder. */
@@ -180,14 +177,13 @@ export class Records {
 
   private async writeNow(file: string, data: string): Promise<void> {
     const bytes = Buffer.from(data);
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    const rows = file.endsWith('.jsonl') ? { rows: countRows(bytes) } : {};
+    const digest = digestOf(bytes, hasRows(file));
     const known = this.newest(file);
     const path = join(this.folder, file);
-    if (known?.sha256 === sha256 && !known.pruned && existsSync(path)) {
+    if (known?.sha256 === digest.sha256 && !known.pruned && existsSync(path)) {
       // A kill after the last line may have left the file that was there before.
       if ((await this.compare(file, true)).entry === known) return;
-    } else await this.append([{ file, bytes: bytes.length, sha256, ...rows }]);
+    } else await this.append([{ file, ...digest }]);
     await writeAtomic(path, bytes);
   }
 
@@ -283,77 +279,6 @@ export class Records {
     else this.entries.set(entry.file, [entry]);
     this.lastFile = entry.file;
   }
-}
-
-/** The recorded description of a file's content. */
-export type Digest = Omit<Entry, 'file' | 'pruned'>;
-
-/**
- * Digests of large files that this process has read or written, by path, each with the identity of
- * that file. Any later change of the file sets its ctime, so a file with the same identity has
- * not changed.
- */
-const digests = new Map<string, { identity: string; digest: Digest }>();
-const LARGE = 4 << 20;
-/** A change this soon after another may leave the time stamp as it was, so reading waits for it. */
-const CLOCK_TICK_MS = 50;
-
-function identityOf(path: string): { identity: string; size: bigint; changed: number } {
-  const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = lstatSync(path, { bigint: true });
-  return { identity: [dev, ino, size, mtimeNs, ctimeNs].join(' '), size, changed: Number(ctimeMs) };
-}
-
-/**
- * Size, SHA-256 and, for JSONL, rows of a file, which is read as a stream; of metrics.jsonl without
- * its timing columns. A large file that has not changed since this process last read it is not read
- * again.
- */
-export async function digestFile(path: string, signal?: AbortSignal): Promise<Digest> {
-  if (basename(path) === METRICS) return digestMetrics(readOwnText(path));
-  const { identity, size, changed } = identityOf(path);
-  const known = digests.get(path);
-  if (known?.identity === identity) return known.digest;
-  if (size < LARGE) return readDigest(path, signal);
-  const early = changed + CLOCK_TICK_MS - Date.now();
-  if (early > 0) await sleep(Math.min(early, CLOCK_TICK_MS));
-  const digest = await readDigest(path, signal);
-  if (identityOf(path).identity === identity) digests.set(path, { identity, digest });
-  return digest;
-}
-
-/** Notes the digest of a large file that this process has just written. */
-export function noteDigest(path: string, digest: Digest): void {
-  const { identity, size } = identityOf(path);
-  if (size >= LARGE && Number(size) === digest.bytes) digests.set(path, { identity, digest });
-}
-
-async function readDigest(path: string, signal?: AbortSignal): Promise<Digest> {
-  const hash = createHash('sha256');
-  const counts = path.endsWith('.jsonl');
-  let bytes = 0;
-  let rows = 0;
-  const opened = await openRegular(path).catch((error: unknown) => {
-    throw asRunError(error);
-  });
-  const stream = opened.createReadStream({ highWaterMark: 1 << 20, ...(signal && { signal }) });
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    hash.update(chunk);
-    bytes += chunk.length;
-    if (counts) rows += countRows(chunk);
-  }
-  return { bytes, sha256: hash.digest('hex'), ...(counts && { rows }) };
-}
-
-function digestMetrics(text: string): Omit<Entry, 'file' | 'pruned'> {
-  const bytes = Buffer.from(text.split('\n').map(untimed).join('\n'));
-  const sha256 = createHash('sha256').update(bytes).digest('hex');
-  return { bytes: bytes.length, sha256, rows: countRows(bytes) };
-}
-
-function countRows(bytes: Buffer): number {
-  let rows = 0;
-  for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) rows++;
-  return rows;
 }
 
 function difference(recorded: Entry, now: Entry): string {

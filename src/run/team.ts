@@ -15,7 +15,7 @@ import type { RunEvent } from './events.js';
 import { overlapped } from './overlap.js';
 import { threadsOf } from './placement.js';
 import type { Recipe } from './recipe.js';
-import type { Digest } from './records.js';
+import type { Digest } from './digest.js';
 import { blocksOf, type Block, type Phase, type SaveBlock } from './store.js';
 import { unitsOf, unitsThere, type BlockedStage } from './stages/stage.js';
 import type { Versions } from './versions.js';

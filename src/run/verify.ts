@@ -12,7 +12,8 @@ import { RunError } from './errors.js';
 import { readMetrics } from './metrics-log.js';
 import { readOwnBytes, readOwnText } from './own-files.js';
 import { parseRecipe, recipeDigest } from './recipe-file.js';
-import { digestFile, Records, RECORDS, type Entry } from './records.js';
+import { digestFile } from './digest.js';
+import { Records, RECORDS, type Entry } from './records.js';
 import { METRICS, RECIPE, RUN, SUMMARY, TENSORBOARD } from './store.js';
 import { eventFileOf } from './tensorboard.js';
 

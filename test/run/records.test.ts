@@ -11,7 +11,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { digestFile, noteDigest, Records } from '../../src/run/records.js';
+import { digestFile, noteDigest } from '../../src/run/digest.js';
+import { Records } from '../../src/run/records.js';
 import { temporaryFolder } from '../support/folders.js';
 
 let folder: string;

@@ -22,7 +22,7 @@ import {
 } from '../../src/run/store.js';
 import { FileError } from '../../src/files/read.js';
 import { trainingState, type Stateful } from '../../src/run/training-state.js';
-import { digestFile } from '../../src/run/records.js';
+import { digestFile } from '../../src/run/digest.js';
 import { temporaryFolder } from '../support/folders.js';
 
 let folder: string;
