@@ -7,7 +7,7 @@ import colours from 'picocolors';
 import { withoutControls } from '../files/secrets.js';
 import type { ModelProgress } from '../models/resolve.js';
 import type { RunEvent } from '../run/events.js';
-import type { StepRecord } from '../run/stages/optimise.js';
+import type { StepRecord } from '../run/stages/objective.js';
 import type { Phase } from '../run/store.js';
 
 const PLAIN_EVERY_MS = 5_000;

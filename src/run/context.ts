@@ -16,7 +16,7 @@ import type { Models } from './models.js';
 import type { RewardFunction } from '../reward/external.js';
 import type { Recipe } from './recipe.js';
 import type { Records } from './records.js';
-import type { StepRecord } from './stages/optimise.js';
+import type { StepRecord } from './stages/objective.js';
 import type { Team } from './team.js';
 import { makeBlocks, progressOf, type BlockedStage, type MakeBlocks } from './stages/stage.js';
 import { onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';

@@ -10,7 +10,7 @@ import { begunWith, checkDirectory } from './directory.js';
 import type { StageName } from './events.js';
 import { RunInputs } from './inputs.js';
 import type { Recipe } from './recipe.js';
-import { stepsPerEpoch } from './stages/optimise.js';
+import { stepsPerEpoch } from './stages/objective.js';
 import { phaseFolder, SUMMARY, type Phase } from './store.js';
 
 type Part = 'initial' | 'future';

@@ -1,5 +1,5 @@
 /** Events of a run. `iteration` is 0 for the base model and for SFT; `phase` distinguishes them. */
-import type { StepRecord } from './stages/optimise.js';
+import type { StepRecord } from './stages/objective.js';
 import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
 import type { StepTiming } from './timing.js';

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serialize } from '../data/jsonl.js';
 import { GrowingFile } from './growing-file.js';
-import type { StepRecord } from './stages/optimise.js';
+import type { StepRecord } from './stages/objective.js';
 import { METRICS, TENSORBOARD, type Phase } from './store.js';
 import { EventFile } from './tensorboard.js';
 import { untimed, type StepTiming } from './timing.js';

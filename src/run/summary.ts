@@ -22,7 +22,7 @@ import {
 } from '../evaluate/iteration.js';
 import type { RunContext } from './context.js';
 import { caseCounts } from './case-counts.js';
-import type { StepRecord } from './stages/optimise.js';
+import type { StepRecord } from './stages/objective.js';
 import type { Phase } from './store.js';
 
 /** One row: the base model (phase 0), SFT, or an iteration with the model that it trained. */

@@ -15,10 +15,12 @@ import type { Trainer } from '../engine/trainer.js';
 import { makeDirectory, syncFolder } from '../files/files.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { RunError } from './errors.js';
-import { digestFile, Records, RECORDS, type Digest } from './records.js';
+import { digestFile, type Digest } from './digest.js';
+import { Records, RECORDS } from './records.js';
 import { readOwnText } from './own-files.js';
 import { makeFolder, onDisk } from './store.js';
-import type { StepRecord, TrainingState } from './stages/optimise.js';
+import type { StepRecord } from './stages/objective.js';
+import type { TrainingState } from './stages/optimise.js';
 import type { Team } from './team.js';
 import { recordFolder } from './verify.js';
 

@@ -15,7 +15,7 @@ import {
   SCORE_COLUMNS,
 } from '../../src/data/columns.js';
 import { readRecords } from '../../src/data/jsonl.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { cream, type Finished } from '../support/cli.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 

@@ -7,7 +7,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
 import { bestStep } from '../../src/run/stages/in-training.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { artefacts, cream } from '../support/cli.js';
 import { runOf, runsOnTwo, stopsOnTwo } from '../support/ranks.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';

@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
 import type { RunEvent } from '../../src/run/events.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { artefacts, cream, startCream, type Finished } from '../support/cli.js';
 import { creamOnRanks, startRanks } from '../support/ranks.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';

@@ -10,7 +10,7 @@ import { kendallTau } from '../../src/preference/consistency.js';
 import { measureNoise } from '../../src/evaluate/iteration.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { noiseRecords } from '../../src/run/noise.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { tinyRun } from '../support/run.js';
 
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];

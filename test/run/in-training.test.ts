@@ -4,7 +4,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { bestStep, stopsAfter } from '../../src/run/stages/in-training.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { artefacts, cream } from '../support/cli.js';
 import { tinyRun } from '../support/run.js';
 

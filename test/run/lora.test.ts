@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PairRecord, ScoreRecord } from '../../src/data/records.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { artefacts } from '../support/cli.js';
 import { expectMarginAgainstBase } from '../support/margin.js';
 import { tinyRun, type Ran } from '../support/run.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { MismatchedRecord, PairRecord } from '../../src/data/records.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { recipeWarnings } from '../../src/run/warnings.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { Model } from '../../src/engine/model.js';
 import { cream } from '../support/cli.js';
 import { tinyRun, TINY, type Ran } from '../support/run.js';

@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PairRecord, RankingRecord, ScoreRecord } from '../../src/data/records.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { expectMarginAgainstBase } from '../support/margin.js';
 import { tinyRun } from '../support/run.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';

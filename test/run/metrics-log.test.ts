@@ -4,7 +4,7 @@ import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from
 import { join, resolve } from 'node:path';
 import { encodeEvent, encodeVersion, type ScalarEvent } from '../../src/run/tensorboard.js';
 import { MetricsLog, type MetricsRow } from '../../src/run/metrics-log.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 import { untimed } from '../../src/run/timing.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 

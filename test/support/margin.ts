@@ -1,7 +1,7 @@
 /** The first margin of training with θ_0 as reference. */
 import { expect } from '@jest/globals';
 import type { PairRecord } from '../../src/data/records.js';
-import type { StepRecord } from '../../src/run/stages/optimise.js';
+import type { StepRecord } from '../../src/run/stages/objective.js';
 
 /**
  * Expects the step's margin to be that of θ_t over θ_0, which the pairs' log-probs give, with β 0.1

@@ -26,7 +26,8 @@ import {
 import { preferenceLength, withoutUnusable } from '../../run/lengths.js';
 import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
-import { optimise, totalSteps, type StepRecord } from '../../run/stages/optimise.js';
+import { totalSteps, type StepRecord } from '../../run/stages/objective.js';
+import { optimise } from '../../run/stages/optimise.js';
 import { noteOn } from '../../run/stages/train-checkpoint.js';
 import { mismatchedStage } from '../../run/stages/mismatched.js';
 import { preferenceObjective } from '../../run/stages/train.js';

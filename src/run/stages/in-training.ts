@@ -13,7 +13,7 @@ import type { RunContext, WorkContext } from '../context.js';
 import { shuffled } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import { evaluate, evaluateSettings } from './evaluate.js';
-import type { StepRecord } from './optimise.js';
+import type { StepRecord } from './objective.js';
 import type { BlockedStage, MakeBlocks } from './stage.js';
 
 /** Columns of a step that was evaluated. */

@@ -17,7 +17,7 @@ import { RunError } from '../errors.js';
 import { requireRecorded } from '../recorded.js';
 import { makeFolder } from '../store.js';
 import { recordFolder } from '../verify.js';
-import type { Objective } from './optimise.js';
+import type { Objective } from './objective.js';
 import { trainCheckpoint } from './train-checkpoint.js';
 
 /** θ_1: θ_0 trained on the demonstrations, or the model of `sft.checkpoint`. */

@@ -11,7 +11,8 @@ import { withdrawCheckpoint } from '../keep.js';
 import { onDisk } from '../store.js';
 import { trainingState } from '../training-state.js';
 import { recordFolder } from '../verify.js';
-import { optimise, totalSteps, type Objective, type StepRecord } from './optimise.js';
+import { totalSteps, type Objective, type StepRecord } from './objective.js';
+import { optimise } from './optimise.js';
 
 /**
  * Trains θ_from into θ_to. `steps.jsonl` is written after the checkpoint is complete; if both

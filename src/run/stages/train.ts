@@ -9,7 +9,7 @@ import { startsAtReference } from '../models.js';
 import type { Recipe } from '../recipe.js';
 import { inTraining } from './in-training.js';
 import { klBaseline, scoreMismatched } from './mismatched.js';
-import type { Objective, StepRecord } from './optimise.js';
+import type { Objective, StepRecord } from './objective.js';
 import { trainCheckpoint } from './train-checkpoint.js';
 
 /** Trains θ_t into θ_{t+1} on the pairs of iteration `t`. */
