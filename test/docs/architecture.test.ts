@@ -21,16 +21,19 @@ const table = (heading: string): string[][] =>
         .map((cell) => cell.trim()),
     );
 
-/** Lines of the functions in `names`, from the signature to the closing brace. */
+/** Lines of the functions and methods in `names`, from the signature to the closing brace. */
 function linesOf(source: string, names: readonly string[]): number {
   const lines = source.trimEnd().split('\n');
   if (names.length === 0) return lines.length;
   return names
     .map((name) => {
-      const signature = new RegExp(`^\\S.*[ :*]${name}(<.*>)?\\(`);
-      const first = lines.findIndex((line) => signature.test(line) && !line.endsWith(';'));
+      const signature = new RegExp(
+        `^\\S.*[ :*]${name}(<.*>)?\\((?!.*;$)|^  (private )?(async )?${name}\\(.*\\{$`,
+      );
+      const first = lines.findIndex((line) => signature.test(line));
       if (first === -1) throw new Error(`there is no function ${name}`);
-      return lines.findIndex((line, i) => i >= first && line === '}') - first + 1;
+      const end = `${/^ */.exec(lines[first]!)![0]}}`;
+      return lines.findIndex((line, i) => i >= first && line === end) - first + 1;
     })
     .reduce((sum, count) => sum + count, 0);
 }
