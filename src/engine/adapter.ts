@@ -32,3 +32,32 @@ export function checkAdapterParams(params: AdapterParams): {
 export function adapterConfig(params: NativeAdapterParams): AdapterConfig {
   return Object.freeze({ ...params, targetModules: Object.freeze([...params.targetModules]) });
 }
+
+/** The adapter of a model. While it is being changed it is not known. */
+export class AdapterState {
+  #changes = 0;
+  #settled: Promise<unknown> = Promise.resolve();
+
+  constructor(public current: AdapterConfig | null) {}
+
+  get isChanging(): boolean {
+    return this.#changes > 0;
+  }
+
+  /** The adapter that the changes made so far leave. */
+  async settled(): Promise<AdapterConfig | null> {
+    await this.#settled;
+    return this.current;
+  }
+
+  /** `work` resolves with the adapter that it leaves. */
+  async change(work: Promise<AdapterConfig | null>): Promise<void> {
+    this.#changes++;
+    this.#settled = work.catch(() => {});
+    try {
+      this.current = await work;
+    } finally {
+      this.#changes--;
+    }
+  }
+}

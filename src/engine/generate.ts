@@ -3,10 +3,12 @@ import type {
   NativeCompletion,
   NativeGenerationRequest,
   NativeGenerationStats,
+  NativeProgress,
   NativeStreamedToken,
 } from './addon.js';
 import { integer, invalid } from './arguments.js';
 import { checkFields, type FieldsOf } from './fields.js';
+import { leavable } from './leavable.js';
 import { GENERATION_FIELDS } from './requests.js';
 import type { Job } from './signal.js';
 import { Wakeup } from './wakeup.js';
@@ -58,6 +60,12 @@ export interface Generation extends AsyncIterable<Completion> {
    */
   cancel(): void;
 }
+
+/** The native form of a progress callback. */
+export const reporter =
+  (onProgress: (progress: Progress) => unknown): NativeProgress =>
+  (done, total, tokens) =>
+    onProgress({ done, total, tokens });
 
 /** Checks the request and fills in the defaults. Throws CreamError. */
 export function checkGenerateRequest(
@@ -114,20 +122,22 @@ export class CompletionStream implements Generation {
     this.#job.cancel();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Completion, void, undefined> {
-    let next = 0;
-    try {
-      for (;;) {
-        while (next < this.#completions.length) yield this.#completions[next++]!;
-        if (this.#ended) break;
-        await this.#news.wait();
-      }
-      await this.stats; // throws the error that stopped it
-    } finally {
-      if (!this.#ended) {
-        this.cancel();
-        await this.stats.catch(() => undefined);
-      }
+  [Symbol.asyncIterator](): AsyncGenerator<Completion, void, undefined> {
+    return leavable(this.#read(), () => this.#leave());
+  }
+
+  async *#read(): AsyncGenerator<Completion, void, undefined> {
+    for (let next = 0; ;) {
+      while (next < this.#completions.length) yield this.#completions[next++]!;
+      if (this.#ended) break;
+      await this.#news.wait();
     }
+    await this.stats; // throws the error that stopped it
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#ended) return;
+    this.cancel();
+    await this.stats.catch(() => undefined);
   }
 }

@@ -4,6 +4,7 @@ import { readText } from '../files/read.js';
 import { join, resolve } from 'node:path';
 import {
   adapterConfig,
+  AdapterState,
   checkAdapterParams,
   type AdapterConfig,
   type AdapterParams,
@@ -11,16 +12,19 @@ import {
 import {
   addon,
   type NativeDType,
+  type NativeJob,
   type NativeModel,
   type NativeModelInfo,
   type SavedFile,
 } from './addon.js';
 import { invalid, knownKeys, nonEmptyString, oneOf, tokenIds, type TokenIds } from './arguments.js';
 import { configFile } from './config-file.js';
-import { CreamError } from './errors.js';
+import { CallOrder } from './call-order.js';
+import { CreamError, fromNative } from './errors.js';
 import {
   checkGenerateRequest,
   CompletionStream,
+  reporter,
   type GenerateRequest,
   type Generation,
   type Progress,
@@ -77,12 +81,8 @@ export class Model {
   /** Sizes, limits and special tokens. */
   readonly config: ModelConfig;
   readonly #parts: Parts;
-  #adapter: AdapterConfig | null;
-  /**
-   * Changes of the adapter in progress. Until they end it is not known which adapter a snapshot
-   * would have.
-   */
-  #changing = 0;
+  readonly #adapter: AdapterState;
+  readonly #order = new CallOrder();
   #disposed: Promise<void> | undefined;
 
   private constructor(parts: Parts) {
@@ -91,7 +91,7 @@ export class Model {
     this.dtype = parts.dtype;
     this.device = parts.device;
     this.config = parts.config;
-    this.#adapter = parts.adapter;
+    this.#adapter = new AdapterState(parts.adapter);
   }
 
   /** The model's config.json; of a GGUF file, one that says the same. */
@@ -101,7 +101,7 @@ export class Model {
 
   /** The adapter on the weights, or null. Sampling, scoring and training all use it. */
   get adapter(): AdapterConfig | null {
-    return this.#adapter;
+    return this.#adapter.current;
   }
 
   /**
@@ -175,9 +175,10 @@ export class Model {
             checked,
             onCompletion,
             guard(onTokens),
-            guard(onProgress && report(onProgress)),
+            guard(onProgress && reporter(onProgress)),
           ),
         signal,
+        this.#order.reading,
       ),
     );
   }
@@ -196,8 +197,9 @@ export class Model {
     const checked = checkScoreRequest(request, this.config.vocabSize);
     const { signal, onProgress } = options;
     const result = await runJob(
-      (guard) => this.#parts.native.score(checked, guard(onProgress && report(onProgress))),
+      (guard) => this.#parts.native.score(checked, guard(onProgress && reporter(onProgress))),
       signal,
+      this.#order.reading,
     );
     if (!result.sums.every(Number.isFinite))
       throw new CreamError(
@@ -214,7 +216,7 @@ export class Model {
    */
   async logits(tokens: TokenIds): Promise<Float32Array> {
     const checked = tokenIds(tokens, this.config.vocabSize, '[logits] tokens');
-    return runJob(() => this.#parts.native.logits(checked));
+    return runJob(() => this.#parts.native.logits(checked), undefined, this.#order.reading);
   }
 
   /**
@@ -228,7 +230,7 @@ export class Model {
   ): Promise<Float32Array> {
     knownKeys(options, ['signal'], '[classify] the options');
     const checked = checkClassifyRequest(request, this.config.vocabSize);
-    return runJob(() => this.#parts.native.classify(checked), options.signal);
+    return runJob(() => this.#parts.native.classify(checked), options.signal, this.#order.reading);
   }
 
   /**
@@ -240,19 +242,21 @@ export class Model {
   snapshot(options: { adapter?: boolean } = {}): Model {
     knownKeys(options, ['adapter'], '[snapshot] the options');
     const adapter = options.adapter ?? true;
-    if (this.#changing > 0)
+    if (this.#adapter.isChanging)
       throw invalid(
         '[snapshot] the adapter is being changed; await addAdapter(), loadAdapter() or ' +
           'merge() first.',
       );
+    if (this.#order.changeWaits)
+      throw invalid('[snapshot] a change of the model waits for an earlier call; await it first.');
     try {
       return new Model({
         ...this.#parts,
         native: this.#parts.native.snapshot(adapter),
-        adapter: adapter ? this.#adapter : null,
+        adapter: adapter ? this.adapter : null,
       });
     } catch (failure) {
-      throw disposedOr(failure);
+      throw fromNative(failure, new Error());
     }
   }
 
@@ -263,9 +267,8 @@ export class Model {
    */
   async addAdapter(params: AdapterParams): Promise<void> {
     const { native, seed } = checkAdapterParams(params);
-    await this.#change(async () =>
-      adapterConfig(await runJob(() => this.#parts.native.addAdapter(native, seed))),
-    );
+    const added = this.#alter(() => this.#parts.native.addAdapter(native, seed));
+    await this.#adapter.change(added.then(adapterConfig));
   }
 
   /**
@@ -276,9 +279,8 @@ export class Model {
    */
   async loadAdapter(directory: string): Promise<void> {
     const absolute = resolve(nonEmptyString(directory, '[loadAdapter] the directory'));
-    await this.#change(async () =>
-      adapterConfig(await runJob(() => this.#parts.native.loadAdapter(absolute))),
-    );
+    const loaded = this.#alter(() => this.#parts.native.loadAdapter(absolute));
+    await this.#adapter.change(loaded.then(adapterConfig));
   }
 
   /**
@@ -294,7 +296,8 @@ export class Model {
     const absolute = resolve(nonEmptyString(directory, '[saveAdapter] the directory'));
     const dtype = oneOf(options.dtype ?? 'float32', DTYPES, '[saveAdapter] dtype');
     const base = nonEmptyString(options.baseModel ?? this.path, '[saveAdapter] baseModel');
-    await runJob(() => this.#parts.native.saveAdapter(absolute, dtype, base));
+    const save = (): NativeJob<undefined> => this.#parts.native.saveAdapter(absolute, dtype, base);
+    await runJob(save, undefined, this.#order.reading);
   }
 
   /**
@@ -304,10 +307,8 @@ export class Model {
    */
   async merge(options: { signal?: AbortSignal } = {}): Promise<void> {
     knownKeys(options, ['signal'], '[merge] the options');
-    await this.#change(async () => {
-      await runJob(() => this.#parts.native.merge(), options.signal);
-      return null;
-    });
+    const merged = this.#alter(() => this.#parts.native.merge(), options.signal);
+    await this.#adapter.change(merged.then(() => null));
   }
 
   /**
@@ -328,6 +329,7 @@ export class Model {
     return runJob(
       () => this.#parts.native.save(absolute, dtype, configFile(this.#parts.configJson, dtype)),
       options.signal,
+      this.#order.reading,
     );
   }
 
@@ -341,9 +343,10 @@ export class Model {
     knownKeys(options, ['signal'], '[trainer] the options');
     const checked = checkTrainerParams(params);
     return new Trainer(
-      await runJob(() => this.#parts.native.createTrainer(checked), options.signal),
+      await this.#alter(() => this.#parts.native.createTrainer(checked), options.signal),
       this.config.vocabSize,
       checked,
+      this.#order,
     );
   }
 
@@ -353,7 +356,7 @@ export class Model {
    * nothing on the CPU, with an adapter, while a trainer lives, and where a snapshot shares them.
    */
   async offload(): Promise<void> {
-    await runJob(() => this.#parts.native.offload());
+    await runJob(() => this.#parts.native.offload(), undefined, this.#order.reading);
   }
 
   /**
@@ -361,30 +364,31 @@ export class Model {
    * Further calls of dispose() do nothing.
    */
   dispose(): Promise<void> {
-    return (this.#disposed ??= runJob(() => this.#parts.native.dispose()));
+    return (this.#disposed ??= this.#alter(() => this.#parts.native.dispose()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 
-  async #change(work: () => Promise<AdapterConfig | null>): Promise<void> {
-    this.#changing++;
-    try {
-      this.#adapter = await work();
-    } finally {
-      this.#changing--;
-    }
+  /**
+   * @internal Prepares a call that only reads the model, then makes it. Calls that change or free
+   * the model wait for it, as if the call had been made at once. `call` must call this model before
+   * it awaits anything.
+   */
+  async prepared<A, T>(prepare: () => Promise<A>, call: (prepared: A) => Promise<T>): Promise<T> {
+    if (this.#disposed)
+      throw new CreamError('ERR_DISPOSED', 'The model was disposed of; load it again to go on.');
+    return this.#order.prepared(prepare, call);
   }
-}
 
-function report(
-  onProgress: (progress: Progress) => void,
-): (done: number, total: number, tokens: number) => void {
-  return (done, total, tokens) => onProgress({ done, total, tokens });
-}
+  /** @internal The adapter that the calls made so far leave. */
+  adapterToBe(): Promise<AdapterConfig | null> {
+    return this.#adapter.settled();
+  }
 
-function disposedOr(failure: unknown): unknown {
-  const { code, message } = failure as { code?: unknown; message?: unknown };
-  return code === 'ERR_DISPOSED' ? new CreamError('ERR_DISPOSED', String(message)) : failure;
+  /** Runs a job that changes the model. */
+  #alter<T>(start: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+    return runJob(start, signal, this.#order.changing);
+  }
 }

@@ -3,7 +3,9 @@
  * errors the caller's stack.
  */
 import { setMaxListeners } from 'node:events';
+import { heeded, warnOfLate } from '../files/callback.js';
 import type { NativeJob } from './addon.js';
+import { atOnce, type Turn } from './call-order.js';
 import { CreamError, fromNative } from './errors.js';
 
 export interface Job<T> {
@@ -12,42 +14,69 @@ export interface Job<T> {
   cancel(): void;
 }
 
-/** Wraps a user's callback: an error that it throws stops the job and becomes its rejection. */
+/**
+ * Wraps a user's callback: an error that it throws, or rejects with, stops the job and becomes its
+ * rejection.
+ */
 export type Guard = <A extends unknown[]>(
   callback: ((...args: A) => void) | undefined,
 ) => ((...args: A) => void) | undefined;
 
 /**
- * Starts a native job. Aborting `signal` rejects with its reason, once the native work has stopped
- * or at once if it had not begun. Throws the error that `start` throws.
+ * Starts a native job in its turn. Aborting `signal` rejects with its reason, once the native work
+ * has stopped or at once if it had not begun. Throws the error that `start` throws at once.
  */
-export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: AbortSignal): Job<T> {
+export function startJob<T>(
+  start: (guard: Guard) => NativeJob<T>,
+  signal?: AbortSignal,
+  turn: Turn = atOnce,
+): Job<T> {
   const caller = new Error();
   Error.captureStackTrace?.(caller, startJob);
   signal?.throwIfAborted();
   let thrown: { by: unknown } | undefined;
+  let ended = false;
   let native: NativeJob<T> | undefined;
-  const cancel = (): void => native?.cancel();
-  const guard: Guard = (callback) =>
-    callback &&
-    ((...args) => {
-      if (thrown) return;
-      try {
-        callback(...args);
-      } catch (error) {
-        thrown = { by: error };
-        cancel();
-      }
-    });
-  try {
-    native = start(guard);
-  } catch (failure) {
-    throw fromNative(failure, caller);
+  let giveUp = (): void => {};
+  const cancel = (): void => (native ? native.cancel() : giveUp());
+  const onError = (error: unknown): void => {
+    if (ended) return warnOfLate(error);
+    thrown ??= { by: error };
+    cancel();
+  };
+  const guard: Guard = (callback) => {
+    const call = callback && heeded(callback, onError);
+    return call && ((...args) => (thrown ? undefined : call(...args)));
+  };
+  let refused = undefined as { by: unknown } | undefined;
+  const begin = async (): Promise<T> => {
+    try {
+      native = start(guard);
+    } catch (failure) {
+      refused = { by: failure };
+      throw failure;
+    }
+    return native.promise;
+  };
+  const begun = new Promise<T>((resolve, reject) => {
+    const leave = turn(() => resolve(begin()));
+    giveUp = () => {
+      leave();
+      reject(new CreamError('ERR_ABORTED', 'The operation was aborted.'));
+    };
+  });
+  if (refused) {
+    begun.catch(() => {});
+    throw fromNative(refused.by, caller);
   }
   // One signal may end any number of calls at once, which is no leak.
   if (signal instanceof EventTarget) setMaxListeners(0, signal);
   signal?.addEventListener('abort', cancel, { once: true });
-  const promise = native.promise
+  const promise = begun
+    .finally(() => {
+      ended = true;
+      signal?.removeEventListener('abort', cancel);
+    })
     .then(
       (value) => {
         if (thrown) throw thrown.by;
@@ -60,8 +89,7 @@ export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: Abor
           throw signal.reason;
         throw error;
       },
-    )
-    .finally(() => signal?.removeEventListener('abort', cancel));
+    );
   return { promise, cancel };
 }
 
@@ -72,6 +100,7 @@ export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: Abor
 export async function runJob<T>(
   start: (guard: Guard) => NativeJob<T>,
   signal?: AbortSignal,
+  turn?: Turn,
 ): Promise<T> {
-  return startJob(start, signal).promise;
+  return startJob(start, signal, turn).promise;
 }

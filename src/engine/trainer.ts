@@ -1,7 +1,8 @@
 /** Trains a model, or its adapter, in place; each call is one optimizer step. */
 import { resolve } from 'node:path';
-import type { NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
+import type { NativeJob, NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
 import { knownKeys, list, nonEmptyString } from './arguments.js';
+import type { CallOrder } from './call-order.js';
 import { checkFields, type FieldsOf } from './fields.js';
 import { EXAMPLE_FIELDS, PAIR_FIELDS, TRAINER_FIELDS, type Loss } from './requests.js';
 import { runJob } from './signal.js';
@@ -44,13 +45,21 @@ export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
  */
 export class Trainer {
   readonly #native: NativeTrainer;
+  /** That of the model. */
+  readonly #order: CallOrder;
   readonly #vocabSize: number;
   readonly #of: { penalty: boolean; loss: Loss };
   #disposed: Promise<void> | undefined;
 
   /** @internal */
-  constructor(native: NativeTrainer, vocabSize: number, params: NativeTrainerParams) {
+  constructor(
+    native: NativeTrainer,
+    vocabSize: number,
+    params: NativeTrainerParams,
+    order: CallOrder,
+  ) {
     this.#native = native;
+    this.#order = order;
     this.#vocabSize = vocabSize;
     this.#of = { penalty: params.klCoefficient > 0, loss: params.loss };
   }
@@ -72,7 +81,9 @@ export class Trainer {
       const place = (name: string): string => `${what}: ${name}`;
       return checkFields(PAIR_FIELDS, pair, { what, place, context });
     });
-    return this.#metrics(await runJob(() => this.#native.preferenceStep(checked), options.signal));
+    return this.#metrics(
+      await this.#alter(() => this.#native.preferenceStep(checked), options.signal),
+    );
   }
 
   /**
@@ -90,7 +101,10 @@ export class Trainer {
       const place = (name: string): string => `${what}: ${name}`;
       return checkFields(EXAMPLE_FIELDS, example, { what, place, context });
     });
-    const { kl: _, ...metrics } = await runJob(() => this.#native.sftStep(checked), options.signal);
+    const { kl: _, ...metrics } = await this.#alter(
+      () => this.#native.sftStep(checked),
+      options.signal,
+    );
     return metrics;
   }
 
@@ -101,7 +115,7 @@ export class Trainer {
    */
   async saveState(path: string): Promise<void> {
     const absolute = resolve(nonEmptyString(path, '[trainer] the path of saveState'));
-    await runJob(() => this.#native.saveState(absolute));
+    await runJob(() => this.#native.saveState(absolute), undefined, this.#order.reading);
   }
 
   /**
@@ -118,7 +132,7 @@ export class Trainer {
     const what = '[trainer] the path of loadState';
     const given = typeof path === 'object' ? list(path, what, { empty: false }) : [path];
     const absolute = given.map((one) => resolve(nonEmptyString(one, what)));
-    await runJob(() => this.#native.loadState(absolute), options.signal);
+    await this.#alter(() => this.#native.loadState(absolute), options.signal);
   }
 
   /**
@@ -127,7 +141,7 @@ export class Trainer {
    * call it. Otherwise it does nothing.
    */
   async gatherWeights(): Promise<void> {
-    await runJob(() => this.#native.gatherWeights());
+    await this.#alter(() => this.#native.gatherWeights());
   }
 
   /**
@@ -152,12 +166,16 @@ export class Trainer {
     return this.dispose();
   }
 
+  #alter<T>(start: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+    return runJob(start, signal, this.#order.changing);
+  }
+
   #metrics({ kl, ...metrics }: NativeStepMetrics): StepMetrics {
     return this.#of.penalty ? { ...metrics, kl } : metrics;
   }
 
   async #end(keepMasters: boolean): Promise<void> {
-    await runJob(() => this.#native.dispose(keepMasters)).catch((error: unknown) => {
+    await this.#alter(() => this.#native.dispose(keepMasters)).catch((error: unknown) => {
       // The trainer was disposed of together with its model.
       if ((error as { code?: string }).code !== 'ERR_DISPOSED') throw error;
     });

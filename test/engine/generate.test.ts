@@ -231,6 +231,26 @@ describe('stopping', () => {
     await expect(generation.stats).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   });
 
+  it('leaving it before the first completion is read stops it too', async () => {
+    const unread = model.generate(endless);
+    await unread[Symbol.asyncIterator]().return!();
+    await expect(unread.stats).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    const waiting = model.generate(endless);
+    const reading = waiting[Symbol.asyncIterator]();
+    const next = expect(reading.next()).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    await reading.return!();
+    await next;
+  });
+
+  it('an async callback that rejects stops the work and is its error', async () => {
+    const mine = new Error('mine');
+    const failing = (() => Promise.reject(mine)) as () => void;
+    await expect(model.generate(endless, { onTokens: failing }).all()).rejects.toBe(mine);
+    await expect(model.generate(endless, { onProgress: failing }).stats).rejects.toBe(mine);
+    const groups = [{ prompt: [1], completions: [[2]] }];
+    await expect(model.score({ groups }, { onProgress: failing })).rejects.toBe(mine);
+  });
+
   it('a callback that throws stops the work and is its error', async () => {
     const mine = new Error('mine');
     await expect(
