@@ -11,15 +11,15 @@ import { invalid, knownKeys, nonEmptyString, oneOf, shown } from '../engine/argu
 import { CreamError } from '../engine/errors.js';
 import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.js';
 import { DTYPES, Model, type DType, type SavedFile } from '../engine/model.js';
+import type { ScoringGroup } from '../engine/score.js';
 import { exists } from '../files/cache.js';
-import { writeAtomic } from '../files/files.js';
 import { objectOf, parseConfig } from '../files/json.js';
 import { FileError, readText } from '../files/read.js';
 import { resolveModel, type ResolvedModel } from '../models/resolve.js';
 import { ChatTemplate, checkMessages, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
-import { makeModelFolder } from './model-folder.js';
+import { prepareModelFolder } from './model-folder.js';
 import {
   checkLoadOptions,
   checkTextOptions,
@@ -91,8 +91,9 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 
 /**
  * A model with its tokenizer and chat template, made by loadModel(). Concurrent completions are
- * decoded together, so callers need no queue of their own; other calls run in the order in which
- * they were made. dispose() frees the model; `await using` calls it.
+ * decoded together, so callers need no queue of their own. Every call works with the weights that
+ * the calls before it leave, those of `model` and its trainer included, even if it has to tokenise
+ * a long text first. dispose() frees the model; `await using` calls it.
  */
 export class LanguageModel {
   /** The model on token ids. */
@@ -216,9 +217,10 @@ export class LanguageModel {
       ...(stop.length > 0 && { stopStrings: stop, tokenBytes: this.tokenizer.tokenBytes() }),
     });
     const { seed } = checkGenerateRequest(request([0]), this.model.config);
+    const tokens = this.#prompt(prompt, signal);
     return new TextStream(
       this.tokenizer,
-      this.#prompt(prompt, signal),
+      typeof tokens === 'function' ? (call) => this.model.prepared(tokens, call) : tokens,
       stop,
       (tokens, onTokens) =>
         this.model.generate(request(tokens, seed), { ...(signal && { signal }), onTokens }),
@@ -243,13 +245,20 @@ export class LanguageModel {
           `${JSON.stringify(completions) ?? 'undefined'}.`,
       );
     knownKeys(options, ['signal'], '[score] the options');
-    const slices = new Slices(options.signal);
-    const encoded: number[][] = [];
-    const tokens = await this.#prompt(prompt, options.signal);
-    for (const text of completions as readonly string[])
-      encoded.push(await completionInSlices(this, text, slices));
-    const group = { prompt: tokens, completions: encoded };
-    const { sums } = await this.model.score({ groups: [group] }, options);
+    const texts = [...(completions as readonly string[])];
+    const tokens = this.#prompt(prompt, options.signal);
+    const encode = async (): Promise<ScoringGroup> => {
+      const slices = new Slices(options.signal);
+      const encoded: number[][] = [];
+      for (const text of texts) encoded.push(await completionInSlices(this, text, slices));
+      return {
+        prompt: typeof tokens === 'function' ? await tokens() : tokens,
+        completions: encoded,
+      };
+    };
+    const { sums } = await this.model.prepared(encode, (group) =>
+      this.model.score({ groups: [group] }, options),
+    );
     return [...sums];
   }
 
@@ -267,29 +276,22 @@ export class LanguageModel {
     knownKeys(options, ['dtype', 'signal'], '[save] the options');
     if (options.dtype !== undefined) oneOf(options.dtype, DTYPES, '[save] dtype');
     const folder = resolve(nonEmptyString(directory, '[save] the directory'));
-    const adapter = this.model.adapter !== null;
-    await makeModelFolder(folder, adapter);
-    const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
-    const files: Record<string, string | Uint8Array> = {
-      ...this.tokenizer.files(),
-      'generation_config.json': json(this.#generationConfig()),
+    const text = { tokenizer: this.tokenizer, generationConfig: this.#generationConfig() };
+    const prepare = async (): Promise<boolean> => {
+      const adapter = (await this.model.adapterToBe()) !== null;
+      await prepareModelFolder(folder, adapter, text);
+      options.signal?.throwIfAborted();
+      return adapter;
     };
-    if (this.tokenizer.chatTemplate !== null && files['tokenizer_config.json'] !== undefined) {
-      // Older readers look for the template here; newer ones take chat_template.jinja.
-      files['tokenizer_config.json'] = json({
-        ...(parseConfig(
-          Buffer.from(files['tokenizer_config.json'] as string).toString(),
-        ) as object),
-        chat_template: this.tokenizer.chatTemplate,
+    return this.model.prepared(prepare, async (adapter) => {
+      if (!adapter) return this.model.save(folder, options);
+      const { dtype } = options;
+      await this.model.saveAdapter(folder, {
+        ...(dtype && { dtype }),
+        baseModel: this.#baseName(),
       });
-    }
-    for (const [name, text] of Object.entries(files)) await writeAtomic(join(folder, name), text);
-    options.signal?.throwIfAborted();
-    const { dtype } = options;
-    if (!adapter) return this.model.save(folder, options);
-    const baseModel = this.#baseName();
-    await this.model.saveAdapter(folder, { ...(dtype && { dtype }), baseModel });
-    return [];
+      return [];
+    });
   }
 
   /** Frees the model, as Model.dispose() does. */
@@ -301,11 +303,11 @@ export class LanguageModel {
     return this.dispose();
   }
 
-  /** Token ids; a text that takes long is tokenised beside the event loop. */
+  /** Token ids; of a text that takes long a function that tokenises it beside the event loop. */
   #prompt(
     prompt: string | readonly Message[],
     signal: AbortSignal | undefined,
-  ): number[] | Promise<number[]> {
+  ): number[] | (() => Promise<number[]>) {
     if (typeof prompt !== 'string' && !Array.isArray(prompt))
       throw new CreamError(
         'ERR_INVALID_ARGUMENT',
@@ -321,7 +323,7 @@ export class LanguageModel {
     this.#refuseTooLong(text, 'shorten it, or its chat template');
     return text.length <= SLICE_CHARACTERS && this.tokenizer.isQuick(text)
       ? this.tokenizer.encode(text, { addSpecialTokens })
-      : textInSlices(this, text, new Slices(signal), addSpecialTokens);
+      : () => textInSlices(this, text, new Slices(signal), addSpecialTokens);
   }
 
   /** @throws CreamError for a text that cannot fit the context, before it is tokenised */

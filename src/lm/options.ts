@@ -25,7 +25,11 @@ export interface TextOptions {
   maxNewTokens?: number;
   /** Most likely tokens that are returned beside each token, at most 20; default 0. */
   topLogprobs?: number;
-  /** The text ends before the first of these strings. */
+  /**
+   * The text ends before the first of these strings, also where its characters are partly U+FFFD or
+   * have special tokens between them. The text of a special token counts too, although it is never
+   * in `text`: the completion then ends at that token.
+   */
   stop?: readonly string[];
   /**
    * Unsigned 64-bit seed. The same seed, prompt and settings give the same tokens, whatever is

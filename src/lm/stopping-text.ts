@@ -13,6 +13,11 @@ export class StoppingText {
     this.#held = Math.max(0, ...stops.map((stop) => stop.length - 1));
   }
 
+  /** Whether a stop string was found; what is pushed then is ignored. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
   push(text: string): void {
     if (this.#stopped) return;
     this.#buffer += text;

@@ -1,5 +1,6 @@
 /** A completion as text, in chunks and as a whole. */
-import type { Completion, Generation, StreamedToken } from '../engine/generate.js';
+import type { Generation, StreamedToken } from '../engine/generate.js';
+import { leavable } from '../engine/leavable.js';
 import { Wakeup } from '../engine/wakeup.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { StoppingText } from './stopping-text.js';
@@ -30,9 +31,12 @@ export interface TextChunk {
 export interface TextCompletion {
   /** Without special tokens, and without the stop string and what follows it. */
   text: string;
-  /** Token ids, at least one; the token that ended the completion is included. */
+  /**
+   * Token ids, at least one; the last one is the token that ended the completion. With `stop` it is
+   * the first one with which a stop string is whole, wherever the engine was by then.
+   */
   tokens: Int32Array;
-  /** log p of each token in nats: full vocabulary, temperature 1, before topK and topP. */
+  /** log p of each of `tokens` in nats: full vocabulary, temperature 1, before topK and topP. */
   logprobs: Float32Array;
   /**
    * For each token the most likely ones in its place, the likeliest first; an empty list unless
@@ -46,6 +50,9 @@ export interface TextCompletion {
   /** The seed that was given or drawn; the same seed, prompt and settings give the same tokens. */
   seed: bigint;
 }
+
+/** Passes on what is prepared once it is there, to a call whose result it returns. */
+type Prepared<A> = <T>(call: (prepared: A) => Promise<T>) => Promise<T>;
 
 /**
  * A completion that is being generated, in chunks of text. Chunks wait for their reader; each is
@@ -66,18 +73,19 @@ export class TextStream implements AsyncIterable<string> {
   #ended = false;
 
   /**
-   * @internal `prompt` is a promise if the text is so long that it is tokenised in slices; `seed`
-   * is then the one that `start` will use.
+   * @internal `prompt` is a function if the text is so long that it is tokenised in slices: it
+   * passes the ids on when they are there. `seed` is then the one that `start` will use.
    */
   constructor(
     tokenizer: Tokenizer,
-    prompt: readonly number[] | Promise<readonly number[]>,
+    prompt: readonly number[] | Prepared<readonly number[]>,
     stops: readonly string[],
     start: (tokens: readonly number[], onTokens: (tokens: StreamedToken[]) => void) => Generation,
     seed?: bigint,
   ) {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const certain = new StoppingText(stops);
+    const all: ChunkToken[] = [];
     let whole = '';
     let waiting: ChunkToken[] = []; // tokens whose text is not complete or may become a stop string
     const add = (text: string): void => {
@@ -86,28 +94,40 @@ export class TextStream implements AsyncIterable<string> {
       waiting = [];
       this.#news.wake();
     };
-    const begin = async (generation: Generation, promptTokens: number): Promise<TextCompletion> => {
+    const onTokens = (news: readonly StreamedToken[]): void => {
+      for (const token of news.map(chunkToken)) {
+        // The engine sees the bytes of tokens only, and may not know yet that the text has ended.
+        if (certain.stopped) break;
+        all.push(token);
+        waiting.push(token);
+        certain.push(decoder.push([token.token]));
+      }
+      if (certain.stopped) this.#generation?.cancel();
+      const text = certain.take();
+      if (text !== '') add(text);
+    };
+    const finish = async (generation: Generation, promptTokens: number) => {
       this.#generation = generation;
       if (this.#cancelled) generation.cancel();
-      const [completion] = (await generation.all()) as [Completion];
+      const completions = await generation.all().catch((error: unknown) => {
+        if (certain.stopped && (error as { code?: unknown }).code === 'ERR_ABORTED') return [];
+        throw error;
+      });
       const rest = certain.end(decoder.end());
       if (rest !== '' || waiting.length > 0) add(rest);
-      const { tokens, logprobs, finishReason } = completion;
-      const topLogprobs = topOf(completion);
-      const { seed } = this;
-      return { text: whole, tokens, logprobs, topLogprobs, finishReason, promptTokens, seed };
+      return {
+        text: whole,
+        tokens: Int32Array.from(all, ({ token }) => token),
+        logprobs: Float32Array.from(all, ({ logprob }) => logprob),
+        topLogprobs: all.map(({ topLogprobs }) => topLogprobs),
+        finishReason: certain.stopped ? 'stop' : completions[0]!.finishReason,
+        promptTokens,
+        seed: this.seed,
+      } satisfies TextCompletion;
     };
     const started = (tokens: readonly number[]): Promise<TextCompletion> =>
-      begin(
-        start(tokens, (news) => {
-          waiting.push(...news.map(chunkToken));
-          certain.push(decoder.push(news.map(({ token }) => token)));
-          const text = certain.take();
-          if (text !== '') add(text);
-        }),
-        tokens.length,
-      );
-    this.completion = 'then' in prompt ? prompt.then(started) : started(prompt);
+      finish(start(tokens, onTokens), tokens.length);
+    this.completion = typeof prompt === 'function' ? prompt(started) : started(prompt);
     this.seed = seed ?? this.#generation!.seed;
     const end = (): void => {
       this.#ended = true;
@@ -124,47 +144,41 @@ export class TextStream implements AsyncIterable<string> {
   }
 
   /** The text in chunks, none of them empty. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {
-    for await (const { text } of this.chunks()) if (text !== '') yield text;
+  [Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {
+    return leavable(this.#texts(), () => this.#leave());
   }
 
   /**
    * The chunks with their tokens and log-probs, instead of the text alone: together the chunks hold
    * the text and all tokens of the completion.
    */
-  async *chunks(): AsyncGenerator<TextChunk, void, undefined> {
-    try {
-      for (;;) {
-        const chunk = this.#unread.shift();
-        if (chunk !== undefined) yield chunk;
-        else if (this.#ended) break;
-        else await this.#news.wait();
-      }
-      await this.completion; // throws the error that stopped it
-    } finally {
-      if (!this.#ended) {
-        this.cancel();
-        await this.completion.catch(() => undefined);
-      }
+  chunks(): AsyncGenerator<TextChunk, void, undefined> {
+    return leavable(this.#chunks(), () => this.#leave());
+  }
+
+  async *#texts(): AsyncGenerator<string, void, undefined> {
+    for await (const { text } of this.#chunks()) if (text !== '') yield text;
+  }
+
+  async *#chunks(): AsyncGenerator<TextChunk, void, undefined> {
+    for (;;) {
+      const chunk = this.#unread.shift();
+      if (chunk !== undefined) yield chunk;
+      else if (this.#ended) break;
+      else await this.#news.wait();
     }
+    await this.completion; // throws the error that stopped it
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#ended) return;
+    this.cancel();
+    await this.completion.catch(() => undefined);
   }
 }
-
-const pairs = (tokens: ArrayLike<number>, logprobs: ArrayLike<number>): TokenLogprob[] =>
-  Array.from(tokens, (token, i) => ({ token, logprob: logprobs[i]! }));
 
 const chunkToken = ({ token, logprob, topTokens, topLogprobs }: StreamedToken): ChunkToken => ({
   token,
   logprob,
-  topLogprobs: pairs(topTokens, topLogprobs),
+  topLogprobs: topTokens.map((top, i) => ({ token: top, logprob: topLogprobs[i]! })),
 });
-
-function topOf({ tokens, topTokens, topLogprobs }: Completion): TokenLogprob[][] {
-  const count = topTokens.length / tokens.length;
-  return Array.from(tokens, (_, i) =>
-    pairs(
-      topTokens.subarray(i * count, (i + 1) * count),
-      topLogprobs.subarray(i * count, (i + 1) * count),
-    ),
-  );
-}

@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
+import type { TextStream } from '../../src/lm/text-stream.js';
 import { StoppingText } from '../../src/lm/stopping-text.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -146,6 +148,75 @@ describe('LanguageModel', () => {
       text: text.slice(0, text.indexOf(stop)),
       finishReason: 'stop',
     });
+  });
+
+  it('ends at a stop string that only the text has', async () => {
+    const options = { maxNewTokens: 200, seed: 3, topLogprobs: 2 };
+    const whole = await lm.generate('hi', options);
+    const stream = lm.stream('hi', { ...options, stop: ['\uFFFD'] });
+    const chunks = [];
+    for await (const chunk of stream.chunks()) chunks.push(chunk);
+    const ended = await stream.completion;
+    expect(ended.finishReason).toBe('stop');
+    expect(ended.text).toBe(whole.text.slice(0, whole.text.indexOf('\uFFFD')));
+    const count = ended.tokens.length;
+    expect(count).toBeLessThan(whole.tokens.length);
+    const decoded = lm.tokenizer.decode([...ended.tokens], { skipSpecialTokens: true });
+    expect(decoded).toContain('\uFFFD');
+    expect([...ended.tokens]).toEqual([...whole.tokens.subarray(0, count)]);
+    expect([...ended.logprobs]).toEqual([...whole.logprobs.subarray(0, count)]);
+    expect(ended.topLogprobs).toEqual(whole.topLogprobs.slice(0, count));
+    expect(chunks.map(({ text }) => text).join('')).toBe(ended.text);
+    const tokens = chunks.flatMap((chunk) => chunk.tokens);
+    expect(tokens.map(({ token }) => token)).toEqual([...ended.tokens]);
+  });
+
+  it('looks for stop strings across special tokens, and in their texts', async () => {
+    const isLetter = (id: number | undefined) => id !== undefined && id < 128 && id >= 65;
+    for (let seed = 0; ; seed++) {
+      const options = { maxNewTokens: 200, seed };
+      const whole = await lm.generate('hi', options);
+      const tokens = [...whole.tokens];
+      const at = tokens.findIndex(
+        (id, i) => id === 257 && isLetter(tokens[i - 1]) && isLetter(tokens[i + 1]),
+      );
+      if (at < 0) continue;
+      const before = lm.tokenizer.decode(tokens.slice(0, at), { skipSpecialTokens: true });
+      const stop = before.slice(-3) + lm.tokenizer.decode([tokens[at + 1]!]);
+      expect(await lm.generate('hi', { ...options, stop: [stop] })).toMatchObject({
+        text: before.slice(0, -3),
+        tokens: whole.tokens.slice(0, at + 2),
+        finishReason: 'stop',
+      });
+      const first = tokens.indexOf(257);
+      expect(await lm.generate('hi', { ...options, stop: ['<|im_start|>'] })).toMatchObject({
+        text: lm.tokenizer.decode(tokens.slice(0, first), { skipSpecialTokens: true }),
+        tokens: whole.tokens.slice(0, first + 1),
+        finishReason: 'stop',
+      });
+      return;
+    }
+  });
+
+  it('stops when its reader leaves, also before it has read or while it waits', async () => {
+    const of = { code: 'ERR_ABORTED' };
+    const unread = (): TextStream => lm.stream('hi', { maxNewTokens: 200 });
+    const returned = unread();
+    await returned[Symbol.asyncIterator]().return();
+    await expect(returned.completion).rejects.toMatchObject(of);
+    const chunks = unread();
+    await chunks.chunks().return();
+    await expect(chunks.completion).rejects.toMatchObject(of);
+    const destroyed = unread();
+    Readable.from(destroyed).destroy();
+    await expect(destroyed.completion).rejects.toMatchObject(of);
+    // Nothing can be read before the last chunk: all of it could become the stop string.
+    const held = lm.stream('hi', { maxNewTokens: 200, stop: ['x'.repeat(5000)] });
+    const reading = held[Symbol.asyncIterator]();
+    const next = expect(reading.next()).rejects.toMatchObject(of);
+    await reading.return();
+    await next;
+    await expect(held.completion).rejects.toMatchObject(of);
   });
 
   it('stops when the loop is left or the signal aborts', async () => {
