@@ -51,7 +51,7 @@ export function kendallTau(x: readonly number[], y: readonly number[]): number {
   }
   const couples = (x.length * (x.length - 1)) / 2;
   if (tiedX === couples || tiedY === couples) return NaN;
-  return clip(balance / Math.sqrt(couples - tiedX) / Math.sqrt(couples - tiedY));
+  return clip(balance / Math.sqrt((couples - tiedX) * (couples - tiedY)));
 }
 
 /** Spearman's ρ in [−1, 1], Pearson's correlation of the average ranks; NaN as for τ. */
@@ -61,7 +61,7 @@ export function spearman(x: readonly number[], y: readonly number[]): number {
   const mean = (x.length + 1) / 2; // of any N average ranks
   const rx = averageRanks(x).map((r) => r - mean);
   const ry = averageRanks(y).map((r) => r - mean);
-  return clip(dot(rx, ry) / Math.sqrt(dot(rx, rx)) / Math.sqrt(dot(ry, ry)));
+  return clip(dot(rx, ry) / Math.sqrt(dot(rx, rx) * dot(ry, ry)));
 }
 
 /** 1 if both sides agree on the best and on the worst completion, else 0. */

@@ -5,6 +5,7 @@
  * its own C (the official code filters one of its two lists only, which shifts them against each
  * other).
  */
+import { roundingOf } from '../data/ties.js';
 import { firstBest, firstWorst } from './rank.js';
 import type { CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
 
@@ -57,16 +58,18 @@ export function skipReason(
   if (ranking.samples.length < 2) return 'too_few_completions';
   const { best, worst } = bestAndWorst(ranking, completions);
   const texts = completions.map(({ completion }) => completion);
-  const margin = ranking.reward_current[best]! - ranking.reward_current[worst]!;
+  const [high, low] = [ranking.reward_current[best]!, ranking.reward_current[worst]!];
+  const margin = high - low;
   if (margin === 0) return 'all_equal';
   // The loss would raise and lower the same sequence at once.
   if (texts[best] === texts[worst]) return 'identical_pair';
   // A bare end-of-turn token: the loss would teach empty completions.
   if (texts[best]!.trim() === '') return 'empty_chosen';
-  if (margin < minMargin) return 'below_threshold';
+  if (margin < minMargin - roundingOf(high, low)) return 'below_threshold';
   if (requireAgreement && ranking.reward_previous[best]! <= ranking.reward_previous[worst]!)
     return 'rankings_disagree';
-  return ranking.consistency < minConsistency ? 'below_consistency' : undefined;
+  const least = minConsistency - roundingOf(minConsistency);
+  return ranking.consistency < least ? 'below_consistency' : undefined;
 }
 
 /** Pair of a ranking that is not skipped; `scored` has one entry per `ranking.samples`. */

@@ -5,11 +5,16 @@
  *
  * Points of a judge and nats of an implicit reward have no common unit. After standardising, a
  * completion one standard deviation above its prompt's mean counts 1 in either reward. A reward
- * that is equal for all completions of a prompt says nothing about them and counts 0.
+ * that is equal for all completions of a prompt says nothing about them and counts 0. Where two
+ * rewards contradict each other, their sum can be equal for several completions, which is a tie.
  */
 import { average } from '../data/average.js';
 import { groupBy, sampleKey } from '../data/group.js';
 import type { RewardRecord } from '../data/records.js';
+import { withTies } from '../data/ties.js';
+
+/** Sums that are this close are equal but for rounding, in standard deviations. */
+const EQUAL = 1e-9;
 
 type Column = 'reward_current' | 'reward_previous';
 
@@ -23,16 +28,23 @@ export function combinedRewards(
 ): RewardRecord[] {
   const others = joined(first, second);
   const sum = (column: Column) => {
-    const a = standardised(first, column);
-    const b = standardised(others, column);
-    return first.map((record) => a.get(sampleKey(record))! + b.get(sampleKey(record))!);
+    const z = [standardised(first, column), standardised(others, column)] as const;
+    const sums = new Map<string, number>();
+    for (const group of groupBy(first, ({ prompt_id }) => prompt_id)) {
+      const keys = group.map(sampleKey);
+      withTies(
+        keys.map((key) => z[0].get(key)! + z[1].get(key)!),
+        EQUAL,
+      ).forEach((value, i) => sums.set(keys[i]!, value));
+    }
+    return sums;
   };
   const [current, previous] = [sum('reward_current'), sum('reward_previous')];
-  return first.map(({ prompt_id, sample }, i) => ({
-    prompt_id,
-    sample,
-    reward_current: current[i]!,
-    reward_previous: previous[i]!,
+  return first.map((record) => ({
+    prompt_id: record.prompt_id,
+    sample: record.sample,
+    reward_current: current.get(sampleKey(record))!,
+    reward_previous: previous.get(sampleKey(record))!,
   }));
 }
 
@@ -73,8 +85,9 @@ function standardised(records: readonly RewardRecord[], column: Column): Map<str
   for (const group of groupBy(records, ({ prompt_id }) => prompt_id)) {
     const mean = average(group.map((record) => record[column]));
     const spread = Math.sqrt(average(group.map((record) => (record[column] - mean) ** 2)));
+    const isConstant = group.every((record) => record[column] === group[0]![column]);
     for (const record of group)
-      z.set(sampleKey(record), spread === 0 ? 0 : (record[column] - mean) / spread);
+      z.set(sampleKey(record), isConstant ? 0 : (record[column] - mean) / spread);
   }
   return z;
 }

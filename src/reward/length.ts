@@ -13,6 +13,7 @@
  */
 import { average } from '../data/average.js';
 import { groupBy } from '../data/group.js';
+import { roundingOf, withTies } from '../data/ties.js';
 
 export const LENGTH_CONTROLS = ['sum', 'mean', 'controlled'] as const;
 export type LengthControl = (typeof LENGTH_CONTROLS)[number];
@@ -24,10 +25,19 @@ export interface LengthReward {
   reward: number;
 }
 
-/** r − b·|y| for each of `rewards`, in order and unit. b is 0 if no prompt has two lengths. */
+/**
+ * r − b·|y| for each of `rewards`, in order and unit. b is 0 if no prompt has two lengths. Where
+ * length explains the whole difference of two rewards of a prompt, they are equal.
+ */
 export function lengthControlled(rewards: readonly LengthReward[]): number[] {
   const slope = lengthSlope(rewards);
-  return rewards.map(({ reward, tokens }) => reward - slope * tokens);
+  const controlled = new Map<LengthReward, number>();
+  for (const group of groupBy(rewards, ({ prompt_id }) => prompt_id)) {
+    const values = group.map(({ reward, tokens }) => reward - slope * tokens);
+    const terms = group.flatMap(({ reward, tokens }) => [reward, slope * tokens]);
+    withTies(values, roundingOf(...terms)).forEach((value, i) => controlled.set(group[i]!, value));
+  }
+  return rewards.map((reward) => controlled.get(reward)!);
 }
 
 /** The least-squares slope of reward on length within prompts, in nats per token. */

@@ -148,6 +148,15 @@ describe('prefer', () => {
     });
   });
 
+  it.each([
+    ['a margin', prompt('p', [8 / 3, 5 / 3], [1, 2]), { minMargin: 1 }],
+    ['a margin', prompt('p', [1000.3, 1000.1], [1, 2]), { minMargin: 0.2 }],
+    ['C', prompt('p', [1, 2, 3, 3, 3], [1, 2, 3, 3, 3]), { minConsistency: 1 }],
+    ['C', prompt('p', [1, 2, 3, 4], [1, 2, 4, 3]), { minConsistency: 5 / 6 }],
+  ] as const)('%s at its threshold makes a pair, however float64 rounds it', (_, p, threshold) => {
+    expect(prefer({ ...p, ...threshold }).pairs).toHaveLength(1);
+  });
+
   it('keeps a pair whose texts repeat elsewhere among the samples', () => {
     expect(prefer(prompt('p', [3, 2, 1], [1, 2, 3], ['same', 'same', 'other'])).pairs).toHaveLength(
       1,

@@ -189,6 +189,17 @@ describe('τ, ρ', () => {
       }
     }
   });
+  it('are exactly 1 of a list with itself, whatever ties it has', () => {
+    const g = generator(12);
+    for (let i = 0; i < 400; i++) {
+      const { x } = draw(g);
+      for (const correlation of [kendallTau, spearman]) {
+        const value = correlation(x, x);
+        if (!Number.isNaN(value)) expect(value).toBe(1);
+      }
+    }
+    expect(kendallTau([1, 2, 3, 3, 3], [1, 2, 3, 3, 3])).toBe(1);
+  });
   it('take infinities as values and NaN as no value', () => {
     expect(kendallTau([-Infinity, 0, Infinity], [1, 2, 3])).toBe(1);
     expect(spearman([-Infinity, 0, Infinity], [3, 2, 1])).toBeCloseTo(-1, 15);

@@ -47,6 +47,22 @@ describe('combinedRewards', () => {
       expect(r.reward_current).toBeCloseTo([-2 / s, -1 / s, 3 / s][i]!, 12),
     );
   });
+  it('two rewards that contradict each other tie, whatever float64 makes of their sums', () => {
+    for (const pattern of ['01', '0011', '0001', '00001', '01011'])
+      for (let draw = 1; draw <= 200; draw++) {
+        const [low, high] = [-Math.sin(draw) * 50, Math.cos(3 * draw)];
+        const judge = [...pattern].map((bit, i) => reward('a', i, Number(bit) * 3 + 1 / 3));
+        const implicit = [...pattern].map((bit, i) => reward('a', i, bit === '0' ? high : low));
+        if (low > high) continue;
+        const sums = combinedRewards(judge, implicit).map((r) => r.reward_current);
+        expect(new Set(sums).size).toBe(1);
+      }
+  });
+  it('a reward that is equal for all counts 0, whatever its mean rounds to', () => {
+    const flat = [0, 1, 2].map((i) => reward('a', i, 0.1));
+    const sums = combinedRewards(flat, flat).map((r) => r.reward_current);
+    expect(sums).toEqual([0, 0, 0]);
+  });
   it('names a completion without a score', () =>
     expect(() => combinedRewards([reward('a', 1, 1)], [reward('a', 0, 1)])).toThrow(
       'sample 1 of prompt "a" has a judgement but is missing from the scores',

@@ -24,6 +24,14 @@ describe('rewards without length', () => {
     expect(lengthControlled(rewards)).toEqual([0.5, -0.5, 0, 99.5, 100.5]);
   });
 
+  it('two completions whose difference length explains are equal', () => {
+    for (let draw = 1; draw <= 200; draw++) {
+      const rewards = [1, 4].map((tokens) => reward('a', tokens, 7 * Math.sin(draw * tokens)));
+      const [first, second] = lengthControlled(rewards);
+      expect(first).toBe(second);
+    }
+  });
+
   it('changes nothing where every prompt has one length', () => {
     expect(lengthSlope([reward('a', 3, 1), reward('a', 3, 2), reward('b', 9, 7)])).toBe(0);
   });
