@@ -28,8 +28,12 @@ export function modelOrCheckpoint(name: string): string {
   );
 }
 
-/** The base model of a run directory, null for any other name. */
+/** The base model of a run directory or of a checkpoint in one, null for any other name. */
 export function baseOfRun(name: string): string | null {
-  const recipe = join(name, RECIPE);
-  return existsSync(recipe) ? parseRecipe(readOwnText(recipe, 'recipe'), recipe).model : null;
+  // A hub id such as org/name is no path.
+  if (!existsSync(name)) return null;
+  const recipe = [name, join(name, '../..')]
+    .map((folder) => join(folder, RECIPE))
+    .find((file) => existsSync(file));
+  return recipe === undefined ? null : parseRecipe(readOwnText(recipe, 'recipe'), recipe).model;
 }

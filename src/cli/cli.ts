@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { parseRecipe, type Override } from '../run/recipe-file.js';
 import { recipeFields } from '../run/recipe-fields.js';
+import { RunError } from '../run/errors.js';
 import { type Recipe } from '../run/recipe.js';
 import { Progress } from './progress.js';
 
@@ -65,6 +66,20 @@ export function settingsFrom(
   return parseRecipe('{}', 'settings', [...overrides, ...more]);
 }
 
+/**
+ * Refuses options that were given but change nothing. `names` are the long names without `--`;
+ * `where` ends the sentence "--name has no effect …". @throws RunError naming the first of them
+ */
+export function refuseIdle(command: Command, names: readonly string[], where: string): void {
+  const given = command.options.find(
+    (option) =>
+      names.includes(option.name()) &&
+      command.getOptionValueSource(option.attributeName()) === 'cli',
+  );
+  if (given)
+    throw new RunError('ERR_RECIPE', `${given.long} has no effect ${where}; leave it out.`);
+}
+
 function settingsOf(
   keys: readonly string[],
   section: Section | undefined,
@@ -82,7 +97,7 @@ function settingsOf(
  * `sample.top_p` becomes `--top-p`; keys of `reward` and the like keep their section,
  * `--reward-source`, except in a command of the same name.
  */
-function flagName(key: string, section: Section | undefined): string {
+export function flagName(key: string, section?: Section): string {
   const [head, ...tail] = key.split('.');
   const prefixed = (head === 'lora' || head === 'reward') && head !== section;
   return (prefixed ? [head, ...tail] : [key.split('.').at(-1)!]).join('-').replaceAll('_', '-');

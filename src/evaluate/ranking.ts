@@ -56,10 +56,10 @@ export function rankingAccuracy(pairs: readonly RatedPair[], tolerance: number):
   };
 }
 
-/** `pairs` with the length as reward, so that the longer completion wins. */
-export function byLength(pairs: readonly RatedPair[]): RatedPair[] {
-  const rated = ({ tokens }: Candidate): Candidate => ({ tokens, reward: tokens });
-  return pairs.map(({ chosen, rejected }) => ({
+/** Pairs of two lengths in tokens with the length as reward, so that the longer one wins. */
+export function byLength(lengths: readonly (readonly [number, number])[]): RatedPair[] {
+  const rated = (tokens: number): Candidate => ({ tokens, reward: tokens });
+  return lengths.map(([chosen, rejected]) => ({
     chosen: rated(chosen),
     rejected: rated(rejected),
   }));

@@ -172,6 +172,15 @@ function asCompletions(
   );
 }
 
+/** A warning about pairs that have no reward, because a judgement of them cannot be read. */
+export function unratedPairs(rated: number, given: number): string | undefined {
+  if (rated === given) return undefined;
+  return (
+    `${given - rated} of ${given} pairs have no readable judgement and are left out, so the ` +
+    'figures are about fewer pairs.'
+  );
+}
+
 /** The ranking accuracy of scored pairs; `tolerance` as in rankingAccuracy. */
 export function accuracyOfPairs(
   records: readonly RankedPairRecord[],
@@ -234,8 +243,9 @@ async function rateInRun(
       const records = await ratePreferences(preferences, rankers, recipe, hooks);
       await run.write(t, 'rank-eval.jsonl', records);
       const measured = accuracyOfPairs(records, recipe.rank_eval.length_tolerance);
-      const warning = belowChance(t, measured);
-      if (warning !== undefined) run.emit({ type: 'warning', message: warning });
+      const unrated = unratedPairs(records.length, preferences.length);
+      for (const message of [unrated && `Iteration ${t}: ${unrated}`, belowChance(t, measured)])
+        if (message !== undefined) run.emit({ type: 'warning', message });
       return {
         result: undefined,
         note:

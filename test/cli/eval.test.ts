@@ -30,6 +30,11 @@ const answers = (name: string, correct: boolean[], task = 'siqa'): string => {
   );
   return path;
 };
+const copied = (name: string, from: string, change: (text: string) => string): string => {
+  const path = join(work, name);
+  writeFileSync(path, change(readFileSync(from, 'utf8')));
+  return path;
+};
 
 const measure = (...flags: string[]) =>
   cream('eval', '--model', GOLDEN, '--dtype', 'float32', '--method', 'loglikelihood', ...flags);
@@ -146,12 +151,35 @@ describe('cream eval --compare', () => {
       },
     ]);
   });
+  it('says how many questions only one side answers', async () => {
+    const few = answers('few.jsonl', [true, false, true]);
+    const { code, stdout, stderr } = await cream('eval', '--json', '--compare', before, few);
+    expect([code, stderr]).toEqual([
+      0,
+      'warning 7 answers are to a question that the other side lacks: left out.\n',
+    ]);
+    expect(JSON.parse(stdout)).toMatchObject([{ questions: 3 }]);
+  });
+
   it.each([
     ['one file', [before], /--compare takes two files of answers, before and after; 1 given/],
     [
       'nothing in common',
       [before, answers('other.jsonl', [true], 'arc')],
       /have no question in common; compare answers to the same tasks/,
+    ],
+    [
+      'a question that is answered twice',
+      [before, copied('twice.jsonl', after, (text) => text + text)],
+      /twice\.jsonl answers question "\w+" of siqa twice: remove one of the rows\.$/m,
+    ],
+    [
+      'other questions with the same ids',
+      [
+        before,
+        copied('changed.jsonl', after, (text) => text.replaceAll('"answer":"A"', '"answer":"B"')),
+      ],
+      /The known answer of question "\w+" of siqa is "A" in .* and "B" in .*changed\.jsonl/,
     ],
     [
       'a folder without answers',

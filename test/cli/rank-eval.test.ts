@@ -1,5 +1,5 @@
 /** `cream rank-eval`, and the same check within a run. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import type { RankedPairRecord } from '../../src/data/records.js';
@@ -43,6 +43,24 @@ describe('cream rank-eval', () => {
       code: 2,
       stderr: expect.stringContaining('reward.judgements: has no effect here'),
     });
+  });
+
+  it('measures length alone on all pairs, whatever a judge could not rate', async () => {
+    const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 2048 });
+    const pairs = pairsFile('unjudged.jsonl', [
+      ['longer', 'two'],
+      ['three', 'fo'],
+    ]);
+    const judged = ['--rewards', 'judge', '--reward-judgements', '1', '--reward-reasons', 'false'];
+    const result = await cream(
+      ...['rank-eval', '--pairs', pairs, '--model', model, '--json', ...judged],
+    );
+    expect(result).toMatchObject({ code: 0 });
+    expect(result.stderr).toContain(
+      'judge: 2 of 2 pairs have no readable judgement and are left out',
+    );
+    const [judge, length] = JSON.parse(result.stdout) as Row[];
+    expect([judge!.all.pairs, length!.all]).toMatchObject([0, { pairs: 2, accuracy: 1 }]);
   });
 
   it('measures every model of a run by each reward, and length alone', async () => {
@@ -91,8 +109,48 @@ describe('cream rank-eval', () => {
     );
   });
 
+  it("takes a run's base model as θ_0 of its checkpoints, and names those that are gone", async () => {
+    const ran = await tinyRun([...SFT, 'iterations=2']);
+    const pairs = pairsFile('of-run.jsonl', [
+      ['abcde', 'vwxyz'],
+      ['yes', 'no'],
+    ]);
+    const flags = ['rank-eval', '--pairs', pairs, '--rewards', 'implicit', '--json'];
+    const rows = async (...models: string[]) => {
+      const { stdout, stderr } = await cream(...flags, ...models);
+      return { rows: JSON.parse(stdout) as Row[], stderr };
+    };
+    const checkpoint = join(ran.directory, 'sft/checkpoint');
+    const alone = await rows('--model', checkpoint, '--out', join(folder, 'alone.jsonl'));
+    rmSync(join(ran.directory, 'iteration-1/checkpoint'), { recursive: true });
+    const whole = await rows('--run', ran.directory, '--out', join(folder, 'whole.jsonl'));
+    expect(whole.stderr).toContain(
+      'Not measured, because the run has no checkpoint of it: Iteration 1.',
+    );
+    const rewards = (name: string, model: string) =>
+      readFileSync(join(folder, name), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as RankedPairRecord & { model: string })
+        .filter((row) => row.model === model)
+        .map((row) => [row.id, row.reward_chosen]);
+    expect(rewards('alone.jsonl', checkpoint)).toEqual(rewards('whole.jsonl', 'After SFT'));
+    expect(whole.rows.map(({ model }) => model)).toEqual([
+      'Base model',
+      '',
+      'After SFT',
+      'Iteration 2',
+    ]);
+  });
+
   it('names a missing input in one sentence', async () => {
     const pairs = pairsFile('few.jsonl', [['a', 'b']]);
+    expect(
+      await cream('rank-eval', '--pairs', pairs, '--model', 'm', '--rewards', 'model'),
+    ).toMatchObject({
+      code: 2,
+      stderr: 'cream: --rewards model needs --reward-model <name>.\n',
+    });
     const result = await cream('rank-eval', '--pairs', pairs);
     expect(result.code).not.toBe(0);
     expect(result.stderr).toContain('rank-eval needs --model <name> or --run <folder>.');

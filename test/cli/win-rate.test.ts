@@ -82,6 +82,36 @@ describe('cream win-rate', () => {
     expect(result.stderr.split('left out').length).toBe(2);
   });
 
+  it('judges the first sample of a prompt, and says so', async () => {
+    const before = completions('first.jsonl', { a: 'one', b: 'two' });
+    const [one, two] = readFileSync(before, 'utf8').trimEnd().split('\n');
+    const again = one!.replace('"sample":0', '"sample":1');
+    writeFileSync(before, `${[again, one, two].join('\n')}\n`);
+    const after = completions('second.jsonl', { a: 'one', b: 'two' });
+    const result = await cream(
+      ...['win-rate', '--before', before, '--after', after, '--judge', judge, '--json'],
+    );
+    expect(result).toMatchObject({ code: 0 });
+    expect(result.stderr).toContain(
+      `1 of the 3 completions in ${before} are further samples of a prompt: left out`,
+    );
+    expect(JSON.parse(result.stdout)).toMatchObject({ prompts: 2 });
+  });
+
+  it('refuses answers to other prompts with the same ids', async () => {
+    const before = completions('these.jsonl', { a: 'one' });
+    const after = completions('others.jsonl', { a: 'two' });
+    writeFileSync(after, readFileSync(after, 'utf8').replace('question a', 'another question'));
+    expect(
+      await cream('win-rate', '--before', before, '--after', after, '--judge', judge),
+    ).toMatchObject({
+      code: 1,
+      stderr:
+        `cream: Prompt "a" is not the same in ${before} and ${after}: compare answers to the ` +
+        'same prompts.\n',
+    });
+  });
+
   it('names a missing input in one sentence', async () => {
     const before = completions('x.jsonl', { a: 'one' });
     const after = completions('y.jsonl', { b: 'two' });

@@ -34,7 +34,10 @@ describe('rankingAccuracy', () => {
       (2 / 3 + 1 / 4) / 2 - Math.sqrt((2 / 3 - a.low) ** 2 + (1 / 4 - b.low) ** 2) / 2,
       14,
     );
-    expect(rankingAccuracy(byLength(pairs), 0.1).balanced.accuracy).toBe(0.5);
+    expect(
+      rankingAccuracy(byLength(pairs.map((p) => [p.chosen.tokens, p.rejected.tokens])), 0.1)
+        .balanced.accuracy,
+    ).toBe(0.5);
   });
 
   it('has no figure without pairs', () => {

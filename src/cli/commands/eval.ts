@@ -19,14 +19,17 @@ import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
 import { chooseQuestions, taskSources } from '../../run/questions.js';
 import { evaluateSettings, evaluateStage } from '../../run/stages/evaluate.js';
-import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
 import { readGivenRecords } from '../records.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
 const KEYS = ['model', ...ANSWER_KEYS, 'sample.max_num_seqs', 'score.max_num_batched_tokens'];
-const LEAVE_OUT = ['evaluate.tasks', 'evaluate.baseline'];
+/** Given by --task, or settings of a training. */
+const LEAVE_OUT = ['tasks', 'baseline', 'every', 'metric', 'pairs', 'patience'].map(
+  (key) => `evaluate.${key}`,
+);
 
 interface Flags extends Record<string, unknown> {
   task: string[];
@@ -58,7 +61,15 @@ export function addEval(program: Command, cli: Cli): void {
     .option('-o, --out <file>', 'also write the answers (JSONL)')
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
-    if (flags.compare) return showComparison(flags.compare, flags.json === true, cli);
+    if (flags.compare) {
+      const others = command.options.map((option) => option.name());
+      refuseIdle(
+        command,
+        others.filter((name) => name !== 'compare' && name !== 'json'),
+        'with --compare, which reads answers and runs no model',
+      );
+      return showComparison(flags.compare, flags.json === true, cli);
+    }
     const found = await answers(flags, cli);
     // Standard output then contains only the answers.
     if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
@@ -135,6 +146,7 @@ async function showComparison(sources: readonly string[], json: boolean, cli: Cl
   const [before, after] = (await Promise.all(
     sources.map((source) => readAnswers(source, cli)),
   )) as [AnswerRecord[], AnswerRecord[]];
+  checkComparable({ before, after }, sources, cli);
   const names = byTask(after).map(({ task }) => task);
   const groups = [
     ...names.map((task) => ({ task, has: (a: AnswerRecord) => a.task === task })),
@@ -177,6 +189,45 @@ async function showComparison(sources: readonly string[], json: boolean, cli: Cl
       ]),
     ),
   );
+}
+
+/**
+ * Warns of questions that only one side answers. @throws RunError where a question is answered
+ * twice, or has another known answer on the other side
+ */
+function checkComparable(
+  { before, after }: Record<'before' | 'after', readonly AnswerRecord[]>,
+  sources: readonly string[],
+  cli: Cli,
+): void {
+  const [left, right] = [before, after].map((answers, i) => byQuestion(answers, sources[i]!));
+  for (const [name, answer] of left!) {
+    const other = right!.get(name);
+    if (other && other.answer !== answer.answer)
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `The known answer of ${name} is ${JSON.stringify(answer.answer)} in ${sources[0]} and ` +
+          `${JSON.stringify(other.answer)} in ${sources[1]}: compare answers to the same questions.`,
+      );
+  }
+  const both = [...left!.keys()].filter((name) => right!.has(name)).length;
+  const alone = left!.size + right!.size - 2 * both;
+  if (both > 0 && alone > 0)
+    cli.progress.warn(`${alone} answers are to a question that the other side lacks: left out.`);
+}
+
+function byQuestion(answers: readonly AnswerRecord[], source: string): Map<string, AnswerRecord> {
+  const found = new Map<string, AnswerRecord>();
+  for (const answer of answers) {
+    const name = `question ${JSON.stringify(answer.prompt_id)} of ${answer.task}`;
+    if (found.has(name))
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `${source} answers ${name} twice: remove one of the rows.`,
+      );
+    found.set(name, answer);
+  }
+  return found;
 }
 
 function readAnswers(source: string, cli: Cli): Promise<AnswerRecord[]> {

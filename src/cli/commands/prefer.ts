@@ -12,19 +12,29 @@ import type { CompletionRecord, GoldRecord, ScoreRecord } from '../../data/recor
 import { readRows } from '../../data/rows.js';
 import { joinRewards } from '../../reward/external.js';
 import { goldRewards } from '../../reward/gold.js';
-import { rewardSet } from '../../reward/reward.js';
+import { rewardSet, type RewardSource } from '../../reward/reward.js';
 import { RunError } from '../../run/errors.js';
 import type { Override } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { rank, type RewardResult } from '../../run/stages/rank.js';
 import { rewardsFromJudgements, rewardsFromOutside } from '../../run/stages/reward.js';
 import { reversedPairs } from '../../run/warnings.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { outputOf, writeOutputRecords } from '../output.js';
 import { readGivenRecords } from '../records.js';
 import { printJson, printLine } from '../table.js';
 
 const KEYS = ['reward.source', 'reward.length', 'reward.against'];
+/** The file that a reward is read from. Other rewards are computed from the scores. */
+const FILE_OF = {
+  judge: 'judgements',
+  judge_implicit: 'judgements',
+  gold: 'prompts',
+  file: 'rewards',
+} as const;
+type FileOption = (typeof FILE_OF)[keyof typeof FILE_OF];
+const fileOf = (source: RewardSource): FileOption | undefined =>
+  (FILE_OF as Partial<Record<RewardSource, FileOption>>)[source];
 
 interface Flags extends Record<string, unknown> {
   scores: string;
@@ -60,6 +70,9 @@ export function addPrefer(program: Command, cli: Cli): void {
     .option('--json', 'print the summary as JSON');
   addSettings(command, KEYS, 'rank').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'rank', { more: rewardFile(flags) });
+    const { source } = settings.reward;
+    const others = Object.values(FILE_OF).filter((name) => name !== fileOf(source));
+    refuseIdle(command, others, `where --reward-source is ${source}`);
     const output = outputOf(flags.out);
     const also = flags.rankings === undefined ? undefined : outputOf(flags.rankings);
     const toStdout = [output, also].some((target) => target?.kind === 'stdout');
@@ -113,7 +126,8 @@ async function rewardsOf(
   const {
     reward: { source, length },
   } = settings;
-  const file = (name: 'rewards' | 'judgements' | 'prompts'): string => {
+  const file = (): string => {
+    const name = fileOf(source)!;
     const path = flags[name];
     if (path === undefined)
       throw new RunError('ERR_RECIPE', `--reward-source ${source} needs --${name} <file>.`);
@@ -126,19 +140,19 @@ async function rewardsOf(
     case 'judge':
     case 'judge_implicit':
       return rewardsFromJudgements(
-        await readGivenRecords(file('judgements'), JUDGEMENT_COLUMNS, cli),
+        await readGivenRecords(file(), JUDGEMENT_COLUMNS, cli),
         scores,
         settings.reward,
       );
     case 'gold':
       return rewardsFromOutside(
-        goldRewards(completions, await readGold(file('prompts'), cli)),
+        goldRewards(completions, await readGold(file(), cli)),
         scores,
         settings,
       );
     case 'file':
       return rewardsFromOutside(
-        joinRewards(await readRows(file('rewards')), completions, file('rewards')),
+        joinRewards(await readRows(file()), completions, file()),
         scores,
         settings,
       );

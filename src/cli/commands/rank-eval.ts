@@ -22,12 +22,14 @@ import {
   ratePreferences,
   ScoredPairs,
   shown,
+  unratedPairs,
   type Rankers,
 } from '../../run/ranking-check.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { lendRewardModel } from '../../run/reward-model.js';
 import { RECIPE } from '../../run/store.js';
+import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { outputOf, writeOutputRecords } from '../output.js';
 import { fetchData, showStage, withModel } from '../stage.js';
@@ -91,7 +93,10 @@ export function addRankEval(program: Command, cli: Cli): void {
       (value: string, all: string[]) => [...all, value],
       [],
     )
-    .option('--base <name>', 'θ_0 of the implicit reward [the first --model]')
+    .option(
+      '--base <name>',
+      "θ_0 of the implicit reward [a run's base model; of no run: the first --model]",
+    )
     .option('--run <folder>', 'instead of --model: the base, M1 and every iteration of a run')
     .addOption(
       new Option('--rewards <names...>', 'the rewards to measure')
@@ -102,7 +107,7 @@ export function addRankEval(program: Command, cli: Cli): void {
     .option('--json', 'print the result as JSON');
   addSettings(command, [...KEYS, ...JUDGE_KEYS, ...MODEL_KEYS]).action(async (flags: Flags) => {
     const settings = settingsOf(flags);
-    const models = modelsOf(flags);
+    const models = modelsOf(flags, cli);
     const output = flags.out === undefined ? undefined : outputOf(flags.out);
     await fetchData([flags.pairs], cli);
     const loaded = (await rankedPreferences(settings))!;
@@ -120,6 +125,8 @@ export function addRankEval(program: Command, cli: Cli): void {
 /** The judge's and the reward model's keys are read apart: no recipe has both rewards. */
 function settingsOf(flags: Flags): Recipe {
   const wanted = (name: RewardName) => flags.rewards.includes(name);
+  if (wanted('model') && flags['rewardModel'] === undefined)
+    throw new RunError('ERR_RECIPE', '--rewards model needs --reward-model <name>.');
   const read = (keys: readonly string[], source: 'implicit' | 'judge' | 'model') =>
     settingsFrom(flags, keys, undefined, {
       more: [
@@ -142,11 +149,14 @@ interface Models {
   all: [label: string, path: string][];
 }
 
-function modelsOf({ run, model, base }: Flags): Models {
+function modelsOf({ run, model, base }: Flags, cli: Cli): Models {
   if (run === undefined) {
     if (model.length === 0)
       throw new RunError('ERR_RECIPE', 'rank-eval needs --model <name> or --run <folder>.');
-    return { base: base ?? model[0]!, all: model.map((name) => [name, name]) };
+    return {
+      base: base ?? baseOfRun(model[0]!) ?? model[0]!,
+      all: model.map((name) => [name, modelOrCheckpoint(name)]),
+    };
   }
   if (model.length > 0)
     throw new RunError('ERR_RECIPE', 'Give rank-eval either --run or --model, not both.');
@@ -160,10 +170,13 @@ function modelsOf({ run, model, base }: Flags): Models {
       join(run, `iteration-${i + 1}/checkpoint`),
     ]),
   ];
-  return {
-    base: base ?? recipe.model,
-    all: [['Base model', recipe.model], ...made.filter(([, path]) => existsSync(path))],
-  };
+  const there = made.filter(([, path]) => existsSync(path));
+  const gone = made.slice(1).filter((iteration) => !there.includes(iteration));
+  if (gone.length > 0)
+    cli.progress.warn(
+      `Not measured, because the run has no checkpoint of it: ${gone.map(([name]) => name).join(', ')}.`,
+    );
+  return { base: base ?? recipe.model, all: [['Base model', recipe.model], ...there] };
 }
 
 async function measure(
@@ -185,11 +198,21 @@ async function measure(
           const rankers = { policy, base: baseModel.model, scored };
           const line = { label, reward };
           const rated = await rate(line, preferences, rankers, settings, cli);
+          const unrated = unratedPairs(rated.length, preferences.length);
+          if (unrated !== undefined) cli.progress.warn(`${label}, ${reward}: ${unrated}`);
           records.push(...rated.map((record) => ({ model: label, reward, ...record })));
           rows.push({ model: label, reward, ...accuracyOfPairs(rated, tolerance) });
-          if (rows.length === rewards.length)
-            rows.push({ model: '', reward: 'length alone', ...lengthAlone(rated, tolerance) });
         }
+        if (label !== all[0]![0]) return;
+        const encoded = await scored.encode(preferences, policy, cli.signal);
+        const lengths = encoded.map(
+          ([chosen, rejected]) => [chosen!.token_ids.length, rejected!.token_ids.length] as const,
+        );
+        rows.push({
+          model: '',
+          reward: 'length alone',
+          ...rankingAccuracy(byLength(lengths), tolerance),
+        });
       };
       await (path === base ? rateAll(baseModel) : withModel(path, settings, cli, rateAll));
     }
@@ -211,18 +234,6 @@ async function rate(
     showStage(cli, { stage: `${label}: ${name}`, unit: 'completions', total }, (hooks) =>
       ratePreferences(preferences, { ...rankers, rewardModel }, rating, hooks),
     ),
-  );
-}
-
-function lengthAlone(records: readonly RankedPairRecord[], tolerance: number): RankingAccuracy {
-  return rankingAccuracy(
-    byLength(
-      records.map((record) => ({
-        chosen: { tokens: record.chosen_tokens, reward: 0 },
-        rejected: { tokens: record.rejected_tokens, reward: 0 },
-      })),
-    ),
-    tolerance,
   );
 }
 

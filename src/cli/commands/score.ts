@@ -40,7 +40,7 @@ export function addScore(program: Command, cli: Cli): void {
     const groups = groupCompletions(
       await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli),
     );
-    const base = flags.base ?? baseOfRun(flags.model) ?? baseOfRun(join(flags.model, '../..'));
+    const base = flags.base ?? baseOfRun(flags.model);
     if (base === null)
       throw new RunError(
         'ERR_RECIPE',

@@ -35,7 +35,7 @@ import { onDisk, writeRecords } from '../../run/store.js';
 import { lossTitle } from '../../report/loss.js';
 import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
-import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { newFolder } from '../output.js';
 import { readGivenRecords } from '../records.js';
 import { digestOf, showStage, withModel } from '../stage.js';
@@ -87,10 +87,10 @@ export function addTrain(program: Command, cli: Cli): void {
         'and steps.jsonl',
     )
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS, 'train').action((flags: Flags) => train(flags, cli));
+  addSettings(command, KEYS, 'train').action((flags: Flags) => train(flags, command, cli));
 }
 
-async function train(flags: Flags, cli: Cli): Promise<void> {
+async function train(flags: Flags, command: Command, cli: Cli): Promise<void> {
   const settings = settingsFrom(flags, KEYS, 'train', {
     more: [
       { label: '--pairs', key: 'pairs.source', value: flags.pairs, text: true },
@@ -99,6 +99,15 @@ async function train(flags: Flags, cli: Cli): Promise<void> {
   });
   const out = await newFolder(flags.out);
   const given = await readGiven(flags.pairs, settings, cli);
+  if ('pairs' in given) {
+    const { loss, reference } = settings.train;
+    const scoresBase = loss === 'kto' && reference === 'base';
+    refuseIdle(
+      command,
+      ['columns', 'on-bad-row', 'system-prompt', ...(scoresBase ? [] : ['base'])],
+      `on pairs that have token ids and log-probs already, as those of ${flags.pairs}`,
+    );
+  }
   const { model, dtype, device, seed, lora } = settings;
   const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
   const plan = digestOf([model, flags.base, dtype, device, seed, settings.train, lora, examples]);

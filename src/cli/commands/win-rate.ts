@@ -5,25 +5,25 @@
 import { statSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
-import type { CompletionRecord } from '../../data/records.js';
+import type { CompletionRecord, Message } from '../../data/records.js';
 import { judgePairs, type AnswerPair, type JudgedPair } from '../../evaluate/pairwise.js';
 import { winRate, type Rate, type WinRate } from '../../evaluate/win-rate.js';
 import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
 import type { BlockedStage } from '../../run/stages/stage.js';
-import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, flagName, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
 import { PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { readGivenRecords } from '../records.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
+/** Settings of a model that answers. */
+const SAMPLING_KEYS = [...PROMPT_KEYS, 'sample.max_new_tokens', 'sample.max_num_seqs'];
 const KEYS = [
   ...ANSWER_KEYS,
-  ...PROMPT_KEYS,
-  'sample.max_new_tokens',
-  'sample.max_num_seqs',
+  ...SAMPLING_KEYS,
   'score.max_num_batched_tokens',
   'score.save_prompts',
 ];
@@ -65,6 +65,12 @@ export function addWinRate(program: Command, cli: Cli): void {
           : [{ label: '--prompts', key: 'prompts.source', value: flags.prompts, text: true }]),
       ],
     });
+    if ([flags.before, flags.after].every(isFileOfCompletions))
+      refuseIdle(
+        command,
+        ['prompts', ...SAMPLING_KEYS.map((key) => flagName(key))],
+        'where both sides are files of completions',
+      );
     const pairs = await pairsOf(flags, settings, cli);
     const judged = await judge(pairs, flags, settings, cli);
     if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout') show(judged, flags, cli);
@@ -76,7 +82,14 @@ async function pairsOf(flags: Flags, settings: Recipe, cli: Cli): Promise<Answer
   const after = await answersOf(flags.after, flags, settings, cli);
   const pairs = [...before].flatMap(([prompt_id, { prompt, completion }]) => {
     const other = after.get(prompt_id);
-    return other ? [{ prompt_id, prompt, before: completion, after: other.completion }] : [];
+    if (!other) return [];
+    if (conversationOf(prompt) !== conversationOf(other.prompt))
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `Prompt ${JSON.stringify(prompt_id)} is not the same in ${flags.before} and ` +
+          `${flags.after}: compare answers to the same prompts.`,
+      );
+    return [{ prompt_id, prompt, before: completion, after: other.completion }];
   });
   if (pairs.length === 0)
     throw new RunError(
@@ -90,6 +103,15 @@ async function pairsOf(flags: Flags, settings: Recipe, cli: Cli): Promise<Answer
   return pairs;
 }
 
+/** The turns of a prompt as one text. System messages may differ, since they belong to the model. */
+const conversationOf = (prompt: readonly Message[]): string =>
+  JSON.stringify(
+    prompt.filter(({ role }) => role !== 'system').map(({ role, content }) => [role, content]),
+  );
+
+const isFileOfCompletions = (side: string): boolean =>
+  /\.jsonl?$/.test(side) && statSync(side, { throwIfNoEntry: false })?.isFile() === true;
+
 /** The first completion of each prompt, from a file or by greedy decoding. */
 async function answersOf(
   side: string,
@@ -97,9 +119,7 @@ async function answersOf(
   settings: Recipe,
   cli: Cli,
 ): Promise<Map<string, CompletionRecord>> {
-  const isFile =
-    /\.jsonl?$/.test(side) && statSync(side, { throwIfNoEntry: false })?.isFile() === true;
-  const completions = isFile
+  const completions = isFileOfCompletions(side)
     ? await readGivenRecords(side, COMPLETION_COLUMNS, cli)
     : await answer(side, flags, settings, cli);
   const first = new Map<string, CompletionRecord>();
@@ -108,6 +128,12 @@ async function answersOf(
     if (other === undefined || completion.sample < other.sample)
       first.set(completion.prompt_id, completion);
   }
+  const further = completions.length - first.size;
+  if (further > 0)
+    cli.progress.warn(
+      `${further} of the ${completions.length} completions in ${side} are further samples of a ` +
+        'prompt: left out, the first of each is judged.',
+    );
   return first;
 }
 

@@ -1,0 +1,107 @@
+/** An option that changes nothing beside the others is refused, before any work is done. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { cream } from '../support/cli.js';
+import { temporaryFolder } from '../support/tiny-model.js';
+
+const work = temporaryFolder('cream-idle-');
+const file = (name: string, row: object): string => {
+  const path = join(work, name);
+  writeFileSync(path, `${JSON.stringify(row)}\n`);
+  return path;
+};
+const completions = file('completions.jsonl', {
+  prompt_id: 'a',
+  sample: 0,
+  prompt: [{ role: 'user', content: 'q' }],
+  completion: 'x',
+  prompt_token_ids: [1],
+  token_ids: [2],
+  logprob: -1,
+  finish_reason: 'eos',
+});
+const answers = file('answers.jsonl', {
+  prompt_id: 'a',
+  task: 'siqa',
+  completion: 'A',
+  extracted: 'A',
+  answer: 'A',
+  correct: true,
+  tokens: 1,
+});
+const pairs = file('pairs.jsonl', {
+  prompt_id: 'a',
+  prompt: [{ role: 'user', content: 'q' }],
+  chosen: [{ role: 'assistant', content: 'x' }],
+  rejected: [{ role: 'assistant', content: 'y' }],
+  chosen_sample: 0,
+  rejected_sample: 1,
+  prompt_token_ids: [1],
+  chosen_token_ids: [2],
+  rejected_token_ids: [3],
+  ref_chosen_logps: -1,
+  ref_rejected_logps: -1,
+  base_chosen_logps: -1,
+  base_rejected_logps: -1,
+  reward_chosen: 1,
+  reward_rejected: 0,
+  consistency: 1,
+  weight: 1,
+});
+
+const PREFER = ['prefer', '--scores', 's', '--completions', 'c', '-o', 'p'];
+const WIN_RATE = ['win-rate', '--before', completions, '--after', completions, '--judge', 'j'];
+const COMPARE = ['eval', '--compare', answers, answers];
+const TRAIN = ['train', '--model', 'm', '--pairs', pairs, '-o', join(work, 'trained')];
+
+describe('has no effect', () => {
+  it.each([
+    [[...PREFER, '--rewards', 'r'], '--rewards', 'where --reward-source is implicit'],
+    [
+      [...PREFER, '--reward-source', 'judge', '--prompts', 'p'],
+      '--prompts',
+      'where --reward-source is judge',
+    ],
+    [
+      [...PREFER, '--reward-source', 'file', '--rewards', 'r', '--judgements', 'j'],
+      '--judgements',
+      'where --reward-source is file',
+    ],
+    [[...WIN_RATE, '--prompts', 'p'], '--prompts', 'where both sides are files of completions'],
+    [[...WIN_RATE, '--count', '3'], '--count', 'where both sides are files of completions'],
+    [
+      [...WIN_RATE, '--max-new-tokens', '3'],
+      '--max-new-tokens',
+      'where both sides are files of completions',
+    ],
+    ...['--out', '--task', '--model', '--count'].map((flag): [string[], string, string] => [
+      [...COMPARE, flag, '1'],
+      flag,
+      'with --compare, which reads answers and runs no model',
+    ]),
+    ...[
+      ['--base', 'b'],
+      ['--columns', '[chosen=good]'],
+      ['--on-bad-row', 'skip'],
+      ['--system-prompt', 'be nice'],
+    ].map(([flag, value]): [string[], string, string] => [
+      [...TRAIN, flag!, value!],
+      flag!,
+      `on pairs that have token ids and log-probs already, as those of ${pairs}`,
+    ]),
+  ])('%#', async (args, flag, where) => {
+    expect(await cream(...args)).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: `cream: ${flag} has no effect ${where}; leave it out.\n`,
+    });
+  });
+
+  it('settings of evaluations in training are no options of eval', async () => {
+    expect(await cream('eval', '--every', '5')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("unknown option '--every'"),
+    });
+  });
+});
