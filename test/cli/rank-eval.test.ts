@@ -109,7 +109,7 @@ describe('cream rank-eval', () => {
     );
   });
 
-  it("takes a run's base model as θ_0 of its checkpoints, and names those that are gone", async () => {
+  it("takes a run's base model as θ_0, and names checkpoints that are gone", async () => {
     const ran = await tinyRun([...SFT, 'iterations=2']);
     const pairs = pairsFile('of-run.jsonl', [
       ['abcde', 'vwxyz'],
@@ -121,7 +121,7 @@ describe('cream rank-eval', () => {
       return { rows: JSON.parse(stdout) as Row[], stderr };
     };
     const checkpoint = join(ran.directory, 'sft/checkpoint');
-    const alone = await rows('--model', checkpoint, '--out', join(folder, 'alone.jsonl'));
+    await rows('--model', checkpoint, '--out', join(folder, 'alone.jsonl'));
     rmSync(join(ran.directory, 'iteration-1/checkpoint'), { recursive: true });
     const whole = await rows('--run', ran.directory, '--out', join(folder, 'whole.jsonl'));
     expect(whole.stderr).toContain(

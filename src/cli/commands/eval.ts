@@ -207,7 +207,8 @@ function checkComparable(
       throw new RunError(
         'ERR_RUN_DATA',
         `The known answer of ${name} is ${JSON.stringify(answer.answer)} in ${sources[0]} and ` +
-          `${JSON.stringify(other.answer)} in ${sources[1]}: compare answers to the same questions.`,
+          `${JSON.stringify(other.answer)} in ${sources[1]}: compare answers to the same ` +
+          'questions.',
       );
   }
   const both = [...left!.keys()].filter((name) => right!.has(name)).length;

@@ -174,7 +174,8 @@ function modelsOf({ run, model, base }: Flags, cli: Cli): Models {
   const gone = made.slice(1).filter((iteration) => !there.includes(iteration));
   if (gone.length > 0)
     cli.progress.warn(
-      `Not measured, because the run has no checkpoint of it: ${gone.map(([name]) => name).join(', ')}.`,
+      'Not measured, because the run has no checkpoint of it: ' +
+        `${gone.map(([name]) => name).join(', ')}.`,
     );
   return { base: base ?? recipe.model, all: [['Base model', recipe.model], ...there] };
 }

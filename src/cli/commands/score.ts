@@ -1,5 +1,4 @@
 /** `cream score`: completions → their log-probs under θ_t, θ_{t−1} and θ_0. */
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { RunError } from '../../run/errors.js';

@@ -103,7 +103,7 @@ async function pairsOf(flags: Flags, settings: Recipe, cli: Cli): Promise<Answer
   return pairs;
 }
 
-/** The turns of a prompt as one text. System messages may differ, since they belong to the model. */
+/** The turns of a prompt as one text, without system messages, which belong to the model. */
 const conversationOf = (prompt: readonly Message[]): string =>
   JSON.stringify(
     prompt.filter(({ role }) => role !== 'system').map(({ role, content }) => [role, content]),
