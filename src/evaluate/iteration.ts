@@ -31,6 +31,7 @@ import { average } from '../data/average.js';
 import { sampleKey } from '../data/group.js';
 import type {
   CompletionRecord,
+  Message,
   NoiseRecord,
   PairRecord,
   RankingRecord,
@@ -96,12 +97,19 @@ export interface MeasuredCompletion {
   correct: boolean | null;
 }
 
+/** A pair, measured while it is read. Its completions may be those of other models (temporal). */
+export interface MeasuredPair extends Pick<
+  PairRecord,
+  'prompt_id' | 'chosen_sample' | 'rejected_sample' | 'reward_chosen' | 'reward_rejected'
+> {
+  /** null if no answer is known. */
+  chosen_correct: boolean | null;
+  rejected_correct: boolean | null;
+}
+
 export interface IterationRecords {
   rankings: readonly RankingRecord[];
-  pairs: readonly Pick<
-    PairRecord,
-    'prompt_id' | 'chosen_sample' | 'rejected_sample' | 'reward_chosen' | 'reward_rejected'
-  >[];
+  pairs: readonly MeasuredPair[];
   completions: readonly MeasuredCompletion[];
   scores: readonly Pick<ScoreRecord, 'tokens' | 'logp_current' | 'logp_base'>[];
   samplerChecks: readonly Pick<
@@ -129,10 +137,8 @@ export function measureIteration({
   const measured = kept.filter((ranking) => !ranking.one_judge);
   const last = steps.slice(-Math.max(1, Math.round(steps.length / 4)));
   const correct = new Map(completions.map((c) => [sampleKey(c), c.correct]));
-  const isRight = (prompt_id: string, sample: number) =>
-    correct.get(sampleKey({ prompt_id, sample }));
-  const right = (of: readonly (boolean | null | undefined)[]) =>
-    mean(of.flatMap((value) => (value == null ? [] : Number(value))));
+  const right = (of: readonly (boolean | null)[]) =>
+    mean(of.flatMap((value) => (value === null ? [] : Number(value))));
   return {
     prompts: rankings.length,
     pairs: pairs.length,
@@ -145,8 +151,8 @@ export function measureIteration({
     pair_margin: mean(pairs.map((p) => p.reward_chosen - p.reward_rejected)),
     ...rankingAccuracy(rankings, correct),
     sample_accuracy: right([...correct.values()]),
-    chosen_accuracy: right(pairs.map((p) => isRight(p.prompt_id, p.chosen_sample))),
-    rejected_accuracy: right(pairs.map((p) => isRight(p.prompt_id, p.rejected_sample))),
+    chosen_accuracy: right(pairs.map((p) => p.chosen_correct)),
+    rejected_accuracy: right(pairs.map((p) => p.rejected_correct)),
     ...divergence(scores),
     ...measureSampler(samplerChecks),
     ...measureNoise(noise),
@@ -177,9 +183,38 @@ export function measureCompletion(
     truncated: finish_reason === 'length',
     distinct_2: freshShare(token_ids, 2),
     repeated_4: fresh === null ? null : 1 - fresh,
-    correct: question?.answer === undefined ? null : isCorrect(question, completion.completion),
+    correct: isKnownCorrect(question, completion.completion),
   };
 }
+
+/** The metrics of one pair; whether its completions are right is null without a known answer. */
+export function measurePair(
+  {
+    prompt_id,
+    chosen_sample,
+    rejected_sample,
+    reward_chosen,
+    reward_rejected,
+    chosen,
+    rejected,
+  }: PairRecord,
+  question: Known | undefined,
+): MeasuredPair {
+  const correct = (messages: readonly Message[]) =>
+    isKnownCorrect(question, messages.at(-1)?.content ?? '');
+  return {
+    prompt_id,
+    chosen_sample,
+    rejected_sample,
+    reward_chosen,
+    reward_rejected,
+    chosen_correct: correct(chosen),
+    rejected_correct: correct(rejected),
+  };
+}
+
+const isKnownCorrect = (question: Known | undefined, text: string): boolean | null =>
+  question?.answer === undefined ? null : isCorrect(question, text);
 
 /** Distinct n-grams / all n-grams of one completion; null if it is shorter than n. */
 export function freshShare(tokens: readonly number[], n: number): number | null {

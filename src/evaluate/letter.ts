@@ -11,7 +11,7 @@
  * null.
  *
  * Without a marker the last stand-alone label counts, in its own case. Labels that the text rejects
- * (`not A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that count things or are
+ * (`not A`, `it cannot be A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that count things or are
  * part of a sum are not labels.
  */
 import type { Choice } from '../data/records.js';
@@ -23,6 +23,7 @@ import {
   clean,
   linesAfter,
   plainText,
+  REJECTS,
 } from './marker.js';
 
 /** The label of the choice that an answer names; null if it names none. */
@@ -62,13 +63,15 @@ function labelOfLine(line: string, choices: readonly Choice[]): string | null | 
     numbered && letter !== undefined ? labels[letter.charCodeAt(0) - 65] : undefined;
   const label = placed(enclosed) ?? standAlone(line, labels, true)[0] ?? placed(leading);
   if (label !== undefined) return label;
-  return choiceWithin(said, choices) ?? (/^[A-Z]$/.test(bare) ? null : undefined);
+  return choiceWithin(line, choices) ?? (/^[A-Z]$/.test(bare) ? null : undefined);
 }
 
 /**
- * The only choice whose words occur in `said`; a choice within another one's words does not count.
+ * The only choice whose words occur in `line`, apart from what it rejects (`blue, not red`); a
+ * choice within another one's words does not count.
  */
-function choiceWithin(said: string, choices: readonly Choice[]): string | undefined {
+function choiceWithin(line: string, choices: readonly Choice[]): string | undefined {
+  const said = clean(line.replace(REJECTED, ' '));
   if (/\b(?:not|except|never)\b/.test(said)) return undefined;
   const found = choices
     .map(({ label, text }) => ({ label, words: ` ${clean(text)} ` }))
@@ -79,10 +82,11 @@ function choiceWithin(said: string, choices: readonly Choice[]): string | undefi
   return whole.length === 1 ? whole[0]!.label : undefined;
 }
 
-const SET_ASIDE = new RegExp(
-  String.raw`\b(?:not|isn['’]t|neither|nor|rather\s+than|instead\s+of|except|eliminate|` +
-    String.raw`rule\s+out)\s+(?:(?:option|choice|answer)\s+)?[("'*[]*$`,
-  'i',
+const SET_ASIDE = new RegExp(String.raw`${REJECTS}(?:(?:option|choice|answer)\s+)?[("'*[]*$`, 'iu');
+/** A rejection with what it rejects, up to a sign or to the word that goes on. */
+const REJECTED = new RegExp(
+  String.raw`${REJECTS}[^,.;:()]*?(?=[,.;:()]|\s(?:but|so|and)\s|$)`,
+  'giu',
 );
 const CALLED_WRONG = /^[)"'*\].]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b/i;
 const NOT_A_CHOICE = /(?:\d\s?|\b(?:vitamin|hepatitis|influenza|type|appendix|figure|table)\s+)$/i;

@@ -12,6 +12,11 @@ export const ANSWER_IS = new RegExp(
   'gi',
 );
 
+/** Words that reject what follows: `not A`, `it cannot be 5`, `D instead of C`. */
+export const REJECTS =
+  String.raw`(?<![\p{L}\p{N}])(?:not|cannot|never|\p{L}{1,8}n['’]t|neither|nor|rather\s{1,4}than|` +
+  String.raw`instead\s{1,4}of|except|eliminate|rule\s{1,4}out)\s{1,4}(?:be\s{1,4})?`;
+
 /** Limits for hostile text: occurrences of each marker, and characters of the line after one. */
 const MOST_MARKERS = 32;
 const LONGEST_LINE = 500;

@@ -12,7 +12,8 @@
  * is neither an ordinal nor the number of a list item or step (`3. So …`, `Step 2`).
  *
  * A date (`5 March 2020`, `2020-03-05`), a time of day (`10:30`, `6 pm`) and a year that opens a
- * clause (`In 2020 he …`) count only if the text has no other number; a time counts by its hour.
+ * clause (`In 2020 he …`) count only if the text has no other number, and so does one that the text
+ * rejects (`not 17 but 18`); a time counts by its hour.
  */
 import {
   ANSWER_COLON,
@@ -22,6 +23,7 @@ import {
   HASHES,
   linesAfter,
   plainText,
+  REJECTS,
 } from './marker.js';
 
 // Sign, then digits grouped by commas or not, with decimals; a fraction or a mixed number. A minus
@@ -41,6 +43,8 @@ const CLOCK = /^(?::\d{2}(?!\d)|\s?[ap]\.?m\b)/i;
 const YEAR = /^(?:1[5-9]|20)\d\d$/;
 const BEFORE_YEAR = /\b(?:in|since|until|during|after|before|year)\s$/i;
 const AFTER_YEAR = /^(?:,|\s(?:he|she|it|they|we|you|there|the|his|her|their|was|were|had|has)\b)/i;
+
+const REJECTED = new RegExp(`${REJECTS}$`, 'iu');
 
 const MONTH =
   '(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|' +
@@ -123,7 +127,7 @@ const numbers = (text: string): Found[] =>
     end: match.index + match[0].length,
   }));
 
-/** The numbers without dates, times and years, unless there are only these. */
+/** The numbers without dates, times, years and rejected ones, unless there are only these. */
 function quantities(text: string): Found[] {
   const all = numbers(text);
   const dates = [...text.matchAll(DATE)].map(({ 0: date, index }) => [index, index + date.length]);
@@ -134,7 +138,9 @@ function quantities(text: string): Found[] {
       YEAR.test(value) &&
       BEFORE_YEAR.test(text.slice(Math.max(0, start - 16), start)) &&
       AFTER_YEAR.test(behind);
-    return !year && !CLOCK.test(behind);
+    return (
+      !year && !CLOCK.test(behind) && !REJECTED.test(text.slice(Math.max(0, start - 24), start))
+    );
   });
   return rest.length > 0 ? rest : all;
 }
@@ -209,6 +215,9 @@ function plainNumbers(text: string): string {
     )
     .replace(/(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)/g, (european) =>
       european.replaceAll('.', '').replace(',', '.'),
+    )
+    .replace(/(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,]\d)/g, (european) =>
+      european.replaceAll('.', ''),
     )
     .replace(/(?<![\d.,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])/g, (indian) =>
       indian.replaceAll(',', ''),

@@ -24,6 +24,7 @@ import {
   mean,
   measureCompletion,
   measureIteration,
+  measurePair,
   type IterationMetrics,
 } from '../evaluate/iteration.js';
 import { number, RunFolder, string, type Row } from './read.js';
@@ -331,22 +332,8 @@ function rankingReport(folder: RunFolder, name: string, examples: number): Ranki
     measureCompletion(record, questions.get(record.prompt_id)),
   );
   if (rankings.length === 0 && completions.length === 0) return null;
-  const pairs = folder.records(
-    name,
-    'pairs.jsonl',
-    ({
-      prompt_id,
-      chosen_sample,
-      rejected_sample,
-      reward_chosen,
-      reward_rejected,
-    }: PairRecord) => ({
-      prompt_id,
-      chosen_sample,
-      rejected_sample,
-      reward_chosen,
-      reward_rejected,
-    }),
+  const pairs = folder.records(name, 'pairs.jsonl', (record: PairRecord) =>
+    measurePair(record, questions.get(record.prompt_id)),
   );
   const scores = folder.records(
     name,

@@ -18,6 +18,7 @@ import {
   mean,
   measureCompletion,
   measureIteration,
+  measurePair,
   type IterationMetrics,
 } from '../evaluate/iteration.js';
 import type { RunContext } from './context.js';
@@ -117,7 +118,9 @@ async function iterationPart(
   return measureIteration({
     completions,
     rankings: await recordsOf<RankingRecord>(run, phase, 'rankings.jsonl'),
-    pairs: await recordsOf<PairRecord>(run, phase, 'pairs.jsonl'),
+    pairs: (await recordsOf<PairRecord>(run, phase, 'pairs.jsonl')).map((pair) =>
+      measurePair(pair, gold.get(pair.prompt_id)),
+    ),
     // Given pairs were not sampled from θ_t, so their scores do not estimate a divergence.
     scores: completions.length > 0 ? await recordsOf<ScoreRecord>(run, phase, 'scores.jsonl') : [],
     samplerChecks: await recordsOf<SamplerCheckRecord>(run, phase, 'sampler-check.jsonl'),

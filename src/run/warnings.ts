@@ -54,28 +54,54 @@ export function warnBeforeTraining(
         `${t === 1 ? 'sft' : 'train'}.learning_rate or ${t === 1 ? 'sft' : 'train'}.epochs` +
         `${t === 1 && sft.checkpoint !== null ? ', or name another sft.checkpoint' : ''}.`,
     );
-  const reversed = reversedPairs(pairs, rank.weighting);
-  if (reversed !== undefined) run.warnOnce('reversed pairs', `Iteration ${t}: ${reversed}`);
+  const weights = weightWarning(pairs, rank.weighting);
+  if (weights !== undefined) run.warnOnce('weights', `Iteration ${t}: ${weights}`);
 }
 
+/** Where the weights of pairs come from: a recipe, rows of the user's, or `cream prefer`. */
+type WeightOrigin = Recipe['rank']['weighting'] | 'given' | 'ranked';
+
 /**
- * A warning about pairs whose weight reverses them, with the setting that changes this. A fixed
- * weight is the user's own; recipeWarnings reports it.
+ * A warning about pairs whose weight reverses them or prefers neither completion, with the setting
+ * that changes this. A fixed weight below ½ is the user's own; recipeWarnings reports it.
  */
-export function reversedPairs(
+export function weightWarning(
   pairs: readonly PairRecord[],
-  weighting: Recipe['rank']['weighting'] | 'given',
+  origin: WeightOrigin,
 ): string | undefined {
   const below = pairs.filter(({ weight }) => weight < 0.5);
-  if (weighting === 'fixed' || below.length === 0) return undefined;
-  const remedy =
-    weighting === 'given'
-      ? 'remove these rows, or drop their column consistency'
-      : 'set rank.min_consistency to 0.5 to leave prompts with a low C out, ' +
-        (weighting === 'sign' ? '' : 'rank.consistency_floor to 0.5 to train neither direction, ') +
-        'or rank.weighting to fixed';
+  if (below.length > 0) return origin === 'fixed' ? undefined : reversal(pairs, below, origin);
+  if (pairs.length === 0 || pairs.some(({ weight }) => weight > 0.5)) return undefined;
+  const remedy = {
+    fixed: 'raise rank.fixed_consistency',
+    given: 'give other values in their column consistency',
+    ranked: 'rank them again with `cream prefer --weighting fixed` to train plain DPO',
+    run: 'set rank.weighting to fixed to train plain DPO',
+  };
+  return (
+    `the weight of all ${pairs.length} pairs is ½, with which the loss prefers neither ` +
+    `completion and nothing is learnt; ${remedy[isOfRun(origin) ? 'run' : origin]}.`
+  );
+}
+
+const isOfRun = (origin: WeightOrigin): origin is Exclude<Recipe['rank']['weighting'], 'fixed'> =>
+  origin !== 'given' && origin !== 'ranked' && origin !== 'fixed';
+
+function reversal(
+  pairs: readonly PairRecord[],
+  below: readonly PairRecord[],
+  origin: Exclude<WeightOrigin, 'fixed'>,
+): string {
+  const remedy = {
+    given: 'remove these rows, or drop their column consistency',
+    ranked: 'rank them again with `cream prefer --min-consistency 0.5`, or with --weighting fixed',
+    run:
+      'set rank.min_consistency to 0.5 to leave prompts with a low C out, ' +
+      (origin === 'sign' ? '' : 'rank.consistency_floor to 0.5 to train neither direction, ') +
+      'or rank.weighting to fixed',
+  }[isOfRun(origin) ? 'run' : origin];
   const mean = average(pairs.map(({ consistency }) => consistency));
-  return weighting === 'avg' || weighting === 'sign'
+  return origin === 'avg' || origin === 'sign'
     ? `the mean C is ${mean.toFixed(2)}, below ½: the loss trains the reversed ` +
         `preference of all ${pairs.length} pairs; ${remedy}.`
     : `${below.length} of ${pairs.length} pairs have a C below ½: the loss trains their reversed ` +

@@ -1,9 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
-import type { RankingRecord } from '../../src/data/records.js';
+import type { PairRecord, RankingRecord } from '../../src/data/records.js';
 import {
   freshShare,
   measureCompletion,
   measureIteration,
+  measurePair,
   type IterationRecords,
 } from '../../src/evaluate/iteration.js';
 
@@ -108,6 +109,8 @@ describe('measureIteration', () => {
             rejected_sample: 1,
             reward_chosen: 3,
             reward_rejected: 1,
+            chosen_correct: true,
+            rejected_correct: false,
           },
           {
             prompt_id: 'b',
@@ -115,6 +118,8 @@ describe('measureIteration', () => {
             rejected_sample: 1,
             reward_chosen: 7,
             reward_rejected: 0,
+            chosen_correct: false,
+            rejected_correct: true,
           },
         ],
       }),
@@ -127,6 +132,23 @@ describe('measureIteration', () => {
       chosen_accuracy: 0.5,
       rejected_accuracy: 0.5,
       pair_margin: 4.5,
+    });
+  });
+
+  it('judges the completions of pairs, whichever model sampled them', () => {
+    const [chosen, rejected] = ['Answer: 5', 'Answer: 4'].map((content) => [
+      { role: 'assistant' as const, content },
+    ]);
+    // Sample 7 is none of θ_t's completions.
+    const record = { prompt_id: 'a', chosen_sample: 7, rejected_sample: 0, chosen, rejected };
+    const pairs = [
+      measurePair(record as unknown as PairRecord, { answer: '5' }),
+      measurePair({ ...record, prompt_id: 'b' } as unknown as PairRecord, undefined),
+    ];
+    expect(measureIteration(records({ pairs }))).toMatchObject({
+      chosen_accuracy: 1,
+      rejected_accuracy: 0,
+      sample_accuracy: null,
     });
   });
 

@@ -18,7 +18,7 @@ import type { Override } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { rank, type RewardResult } from '../../run/stages/rank.js';
 import { rewardsFromJudgements, rewardsFromOutside } from '../../run/stages/reward.js';
-import { reversedPairs } from '../../run/warnings.js';
+import { weightWarning } from '../../run/warnings.js';
 import { addSettings, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { outputOf, writeOutputRecords } from '../output.js';
 import { readGivenRecords } from '../records.js';
@@ -95,8 +95,8 @@ export function addPrefer(program: Command, cli: Cli): void {
     else if (flags.json) printJson(summary);
     else printLine(line);
     const { weighting } = settings.rank;
-    const reversed = reversedPairs(pairs, weighting);
-    if (reversed !== undefined) cli.progress.warn(reversed);
+    const weights = weightWarning(pairs, weighting);
+    if (weights !== undefined) cli.progress.warn(weights);
     if (pairs.length === 0)
       throw new RunError(
         'ERR_NO_PAIRS',

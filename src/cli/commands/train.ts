@@ -33,7 +33,7 @@ import { mismatchedStage } from '../../run/stages/mismatched.js';
 import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
 import { lossTitle } from '../../report/loss.js';
-import { reversedPairs } from '../../run/warnings.js';
+import { weightWarning } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, ANSWER_KEYS, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { newFolder } from '../output.js';
@@ -158,8 +158,8 @@ async function objectiveOf(
     'pairs' in given
       ? given.pairs
       : await scored(given.preferences, language, flags, settings, cli);
-  const reversed = reversedPairs(pairs, 'given');
-  if (reversed !== undefined) warn(reversed);
+  const weights = weightWarning(pairs, 'pairs' in given ? 'ranked' : 'given');
+  if (weights !== undefined) warn(weights);
   const mismatched =
     settings.train.loss === 'kto'
       ? await scoredMismatched(pairs, language, flags, settings, cli)

@@ -17,7 +17,7 @@ import { RunError } from '../errors.js';
 import { shuffled } from '../keys.js';
 import { preferenceLength, withoutUnusable } from '../lengths.js';
 import type { Recipe } from '../recipe.js';
-import { reversedPairs } from '../warnings.js';
+import { weightWarning } from '../warnings.js';
 import { score, type ScoringModels, type Scorable, type ScoreSettings } from './score.js';
 import type { BlockedStage } from './stage.js';
 
@@ -64,8 +64,8 @@ export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairR
   const scores = await run.blocks(of, 'scores.jsonl', await givenScoringOf(run, t, preferences));
   const language = await run.models.policy(run.checkpoint(t));
   const pairs = await makeGivenPairs(preferences, scores, language, run.signal);
-  const reversed = reversedPairs(pairs, 'given');
-  if (reversed !== undefined) run.warnOnce('reversed pairs', reversed);
+  const weights = weightWarning(pairs, 'given');
+  if (weights !== undefined) run.warnOnce('weights', weights);
   await run.write(t, 'pairs.jsonl', pairs);
   return pairs;
 }

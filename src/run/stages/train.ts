@@ -104,8 +104,8 @@ function baseOf({
 }
 
 /**
- * Before the first step the policy equals its reference, so both rewards are 0 up to rounding. A
- * larger margin means that the scores come from other weights. The rounding error of a log-prob is
+ * Before the first step the policy equals its reference, so both rewards are 0 up to rounding.
+ * Larger rewards, or a larger margin, mean that the scores come from other weights. The rounding error of a log-prob is
  * about 0.05 nats per token in bf16 and 1e-3 in fp32, and grows as a random walk.
  */
 function checkReference(
@@ -120,14 +120,17 @@ function checkReference(
     Math.sqrt(2 * Math.max(1, batchTokens(pairs)));
   // Four standard deviations of the batch mean, but at least one of a single pair.
   const noise = pairNoise * Math.max(1, 4 / Math.sqrt(Math.min(pairs.length, settings.batch_size)));
-  const margin = Math.abs(first['rewards/margins'] ?? 0);
-  if (margin > noise) {
+  const [largest] = [
+    { name: 'reward margin', value: first['rewards/margins'] ?? 0 },
+    { name: 'reward of the chosen completions', value: first['rewards/chosen'] ?? 0 },
+    { name: 'reward of the rejected completions', value: first['rewards/rejected'] ?? 0 },
+  ].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+  if (Math.abs(largest!.value) > noise)
     warn(
-      `At the first step the reward margin is ${margin.toPrecision(3)}, above the rounding ` +
-        `noise of ${noise.toPrecision(2)}: the reference log-probs of the pairs seem to come ` +
-        'from other weights than the model in training.',
+      `At the first step the ${largest!.name} is ${largest!.value.toPrecision(3)}, above the ` +
+        `rounding noise of ${noise.toPrecision(2)}: the reference log-probs of the pairs seem to ` +
+        'come from other weights than the model in training.',
     );
-  }
 }
 
 function batchTokens(pairs: readonly PairRecord[]): number {
