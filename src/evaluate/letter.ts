@@ -11,8 +11,8 @@
  * null.
  *
  * Without a marker the last stand-alone label counts, in its own case. Labels that the text rejects
- * (`not A`, `it cannot be A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that count things or are
- * part of a sum are not labels.
+ * (`not A`, `it cannot be A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that
+ * count things or are part of a sum are not labels.
  */
 import type { Choice } from '../data/records.js';
 import {

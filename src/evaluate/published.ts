@@ -65,6 +65,7 @@ function publishedQuestion(row: Row, task: PublishedTask): Question {
       `${where}: the row has no answer, and the task ${task.name} grades by one; name a split ` +
         'that has answers',
     );
+  checkRight(right.length, choices.length, task, where);
   const prompt = askChoices(question, choices, context);
   refuseControlTokens(prompt, where);
   return {
@@ -77,6 +78,20 @@ function publishedQuestion(row: Row, task: PublishedTask): Question {
     ...(continuation !== undefined && { continuation }),
     ...(task.counts === 'probability' && { right: right.map(label) }),
   };
+}
+
+/** @throws DataError where every answer would be right, or all but the first right one wrong */
+function checkRight(
+  right: number,
+  choices: number,
+  { name, counts = 'choice' }: PublishedTask,
+  where: string,
+): void {
+  if (counts === 'choice' ? right > 1 : right === choices)
+    throw new DataError(
+      `${where}: ${right} of ${choices} choices are right, and the task ${name} ` +
+        (counts === 'choice' ? 'grades by one' : 'compares right choices with wrong ones'),
+    );
 }
 
 const label = (i: number): string => (i < 26 ? String.fromCharCode(65 + i) : String(i + 1));

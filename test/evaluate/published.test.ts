@@ -201,6 +201,21 @@ describe('published forms', () => {
       { question: 'q', mc1_targets: { choices: ['a'], labels: [1, 0] } },
       '"mc1_targets" must be {"choices", "labels"} of the same length',
     ],
+    [
+      'boolq',
+      { passage: 'p', question: 'q', label: 1, answer: false },
+      '"label" and "answer" contradict each other',
+    ],
+    [
+      'truthfulqa_mc1',
+      { question: 'q', mc1_targets: { choices: ['a', 'b'], labels: [1, 1] } },
+      '2 of 2 choices are right, and the task truthfulqa_mc1 grades by one',
+    ],
+    [
+      'truthfulqa_mc2',
+      { question: 'q', mc2_targets: { choices: ['a', 'b'], labels: [1, 1] } },
+      '2 of 2 choices are right, and the task truthfulqa_mc2 compares right choices with wrong',
+    ],
   ] as const)(
     '%s: names file, line and column of a row it cannot use',
     async (name, row, reason) => {

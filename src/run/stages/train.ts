@@ -105,8 +105,9 @@ function baseOf({
 
 /**
  * Before the first step the policy equals its reference, so both rewards are 0 up to rounding.
- * Larger rewards, or a larger margin, mean that the scores come from other weights. The rounding error of a log-prob is
- * about 0.05 nats per token in bf16 and 1e-3 in fp32, and grows as a random walk.
+ * Larger rewards, or a larger margin, mean that the scores come from other weights. The rounding
+ * error of a log-prob is about 0.05 nats per token in bf16 and 1e-3 in fp32, and grows as a random
+ * walk.
  */
 function checkReference(
   first: StepRecord,
