@@ -10,6 +10,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { creamCache, exists } from '../files/cache.js';
+import { withCallback } from '../files/callback.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
 import { readRegular, readText } from '../files/read.js';
@@ -77,7 +78,13 @@ interface Note {
  * keeps its commit, even if one of its files is missing or damaged now. @throws ModelError for
  * errors of the hub or the disk, DataError for an unknown config or split
  */
-export async function fetchDataset(source: string, options: SourceOptions = {}): Promise<Dataset> {
+export function fetchDataset(source: string, options: SourceOptions = {}): Promise<Dataset> {
+  return withCallback(options.onProgress, options.signal, (onProgress, signal) =>
+    fetched(source, { ...options, onProgress, signal }),
+  );
+}
+
+async function fetched(source: string, options: SourceOptions): Promise<Dataset> {
   const wanted = parseDatasetSource(source);
   const repository: Repository = { kind: 'datasets', id: wanted.id };
   const offline = options.offline ?? isOffline(options.env);

@@ -3,6 +3,7 @@
  * writes the lines of `serialize` atomically.
  */
 import { setImmediate } from 'node:timers/promises';
+import { isThenable } from '../files/callback.js';
 import { parseRow, RefusedJson } from '../files/json.js';
 import { FileError, readRegular } from '../files/read.js';
 import type { Columns, Kind } from './columns.js';
@@ -223,6 +224,7 @@ export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
   if (typeof value === 'number') return String(value);
   if (value instanceof Uint8Array) return `${value.length} bytes that are not text`;
+  if (isThenable(value)) return 'a promise that was not awaited';
   const text = shortJson(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }

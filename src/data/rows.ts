@@ -14,6 +14,7 @@
 import { promisify } from 'node:util';
 import { constants, gunzip } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
+import { withCallback } from '../files/callback.js';
 import { parseJsonText, RefusedJson, TooManyParts } from '../files/json.js';
 import { optionsFault, shown } from '../files/options.js';
 import type { HubProgress } from '../hub/listing.js';
@@ -106,6 +107,12 @@ const SMALL_TEXT_BYTES = 64 * 1024 * 1024;
  */
 export async function readRows(source: string, options: SourceOptions = {}): Promise<SourceRow[]> {
   checkReading(source, options);
+  return withCallback(options.onBadRow, options.signal, (onBadRow, signal) =>
+    readAll(source, { ...options, onBadRow, signal }),
+  );
+}
+
+async function readAll(source: string, options: SourceOptions): Promise<SourceRow[]> {
   const rows: SourceRow[] = [];
   let bad = 0;
   const reading: SourceOptions = {

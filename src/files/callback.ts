@@ -19,8 +19,8 @@ export function heeded<A extends unknown[]>(
 }
 
 /**
- * Runs `work` with a callback whose failure stops it: `work` gets a signal that is aborted then,
- * with the error as its reason, and must reject with that reason.
+ * Runs `work` with a callback whose failure stops it and is its error. Where the callback is async,
+ * the signal that `work` gets is aborted with the error as its reason.
  */
 export async function withCallback<A extends unknown[], T>(
   callback: ((...args: A) => void) | undefined,
@@ -31,21 +31,30 @@ export async function withCallback<A extends unknown[], T>(
   ) => Promise<T>,
 ): Promise<T> {
   if (callback === undefined) return work(undefined, signal);
-  const failure = new AbortController();
+  const stop = new AbortController();
+  const passOn = (): void => stop.abort(signal?.reason);
+  if (signal?.aborted) passOn();
+  else signal?.addEventListener('abort', passOn, { once: true });
+  let failed = undefined as { by: unknown } | undefined;
   let ended = false;
-  const onError = (error: unknown): void => {
-    if (ended) warnOfLate(error);
-    else failure.abort(error);
+  const call = heeded(callback, (error) => {
+    if (ended) return warnOfLate(error);
+    failed ??= { by: error };
+    stop.abort(error);
+  });
+  const refuse = (): void => {
+    if (failed) throw failed.by;
+  };
+  const checked = (...args: A): void => {
+    call(...args);
+    refuse();
   };
   try {
-    const made = await work(
-      heeded(callback, onError),
-      AbortSignal.any([failure.signal, ...(signal ? [signal] : [])]),
-    );
-    failure.signal.throwIfAborted();
-    return made;
+    return await work(checked, stop.signal);
   } finally {
     ended = true;
+    signal?.removeEventListener('abort', passOn);
+    refuse(); // before any result or error of the work that it stopped
   }
 }
 
@@ -55,5 +64,6 @@ export function warnOfLate(error: unknown): void {
   process.emitWarning(`A callback failed after the work that had called it ended: ${message}`);
 }
 
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+/** Whether `value` is a promise, or a library's own kind of one. */
+export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';

@@ -10,6 +10,7 @@ import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { withLock } from '../engine/lock.js';
 import { creamCache, type Environment } from '../files/cache.js';
+import { withCallback } from '../files/callback.js';
 import { ModelError } from '../files/errors.js';
 import { optionsFault, shown } from '../files/options.js';
 import { writeToCache } from '../files/files.js';
@@ -103,6 +104,16 @@ export async function resolveModel(
       `The name of a model must be a non-empty string, got ${JSON.stringify(name) ?? 'undefined'}.`,
     );
   checkOptions(options);
+  return withCallback(options.onProgress, options.signal, (onProgress, signal) =>
+    resolveNamed(name, {
+      ...options,
+      ...(onProgress && { onProgress }),
+      ...(signal && { signal }),
+    }),
+  );
+}
+
+async function resolveNamed(name: string, options: ResolveOptions): Promise<ResolvedModel> {
   const alias = Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined;
   if (alias) return resolveAlias(name, alias, options);
   const path = resolve(name.replace(/^~(?=\/|$)/, homedir()));

@@ -40,6 +40,16 @@ const all = [
 ];
 const join = (...values: unknown[]) => joinRewards(rows(...values), completions, 'scores.jsonl');
 
+describe('a reward function', () => {
+  it('that returns a list of promises is told to await them', () =>
+    expect(
+      callRewards((async () => [Promise.resolve(1), 2, 3, 4]) as never, completions),
+    ).rejects.toThrow(
+      'the reward function gave a promise that was not awaited for sample 0 of prompt "a"; a ' +
+        'reward is a finite number',
+    ));
+});
+
 describe('a scores file', () => {
   it('is joined by prompt and sample, in any order', () =>
     expect(join(...[...all].reverse())).toEqual(all));
