@@ -7,7 +7,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RunError } from './errors.js';
+import { heeded, warnOfLate } from '../files/callback.js';
+import { RunError, untilAborted } from './errors.js';
 import type { MetricsRow } from './metrics-log.js';
 import { readOwnText } from './own-files.js';
 import type { Recipe } from './recipe.js';
@@ -33,19 +34,24 @@ const MOST_ROWS = 200;
 const RETRY_MS = 1_000;
 const MOST_RETRY_MS = 60_000;
 const LAST_WAIT_MS = 30_000;
+const STOPPED_WAIT_MS = 5_000;
 
 interface OutletOptions {
   directory: string;
   sinks?: readonly MetricsSink[];
   onMetrics?: (row: MetricsRow) => void;
+  /** Shortens the last wait. */
+  signal?: AbortSignal;
   /** How long a finished run waits for its sinks. */
   lastWaitMs?: number;
+  /** How long they have once the signal is aborted. */
+  stoppedWaitMs?: number;
 }
 
 interface FeedOptions {
   directory: string;
   recipe: Recipe;
-  lastWaitMs: number;
+  wait: LastWait;
   warn: (message: string) => void;
   save: (taken: number) => Promise<void>;
 }
@@ -57,15 +63,19 @@ export class Outlets {
   private saving: Promise<void> = Promise.resolve();
   private ended = false;
   private callbackFailed = false;
+  private closed = false;
+  private readonly onMetrics: (row: MetricsRow) => void;
   private toldUnsaved = false;
 
   /** @throws RunError if two sinks have the same name */
   constructor(
     recipe: Recipe,
-    private readonly options: OutletOptions,
+    options: OutletOptions,
     private readonly warn: (message: string) => void,
   ) {
-    const { directory, sinks = [], lastWaitMs = LAST_WAIT_MS } = options;
+    const { directory, sinks = [], signal, onMetrics = () => {} } = options;
+    const { lastWaitMs = LAST_WAIT_MS, stoppedWaitMs = STOPPED_WAIT_MS } = options;
+    this.onMetrics = heeded(onMetrics, (error) => this.callbackFails(error));
     const names = sinks.map(({ name }) => name);
     const twice = names.find((name, i) => names.indexOf(name) !== i);
     if (twice !== undefined)
@@ -83,7 +93,7 @@ export class Outlets {
       return new Feed(sink, this.taken[sink.name] ?? 0, {
         directory,
         recipe,
-        lastWaitMs,
+        wait: { lastWaitMs, stoppedWaitMs, signal },
         warn,
         save,
       });
@@ -93,16 +103,17 @@ export class Outlets {
   /** Adds the next row of the run. `before`: whether an earlier call wrote it. */
   add(row: MetricsRow, before: boolean): void {
     for (const feed of this.feeds) feed.add(row);
-    if (before || this.callbackFailed) return;
-    try {
-      this.options.onMetrics?.(row);
-    } catch (error) {
-      this.callbackFailed = true;
-      this.warn(
-        `onMetrics failed and is not called again: ${messageOf(error)} The run goes on; ` +
-          'metrics.jsonl has all rows.',
-      );
-    }
+    if (!before && !this.callbackFailed) this.onMetrics(row);
+  }
+
+  private callbackFails(error: unknown): void {
+    if (this.closed) return warnOfLate(error);
+    if (this.callbackFailed) return;
+    this.callbackFailed = true;
+    this.warn(
+      `onMetrics failed and is not called again: ${messageOf(error)} The run goes on; ` +
+        'metrics.jsonl has all rows.',
+    );
   }
 
   /** The sinks have the rows, so the run goes on; the next rows are saved with these. */
@@ -120,6 +131,7 @@ export class Outlets {
     if (this.ended) return;
     this.ended = true;
     await Promise.all(this.feeds.map((feed) => feed.end(finished)));
+    this.closed = true;
   }
 }
 
@@ -166,12 +178,10 @@ class Feed {
   }
 
   async end(finished: boolean): Promise<void> {
-    const { directory, warn, lastWaitMs } = this.options;
-    const last = AbortSignal.timeout(lastWaitMs);
-    const late = new Promise<void>((resolve) => last.addEventListener('abort', () => resolve()));
-    await Promise.race([late, this.sendAll(finished, last)]);
+    const { directory, warn, wait } = this.options;
+    const late = await within(wait, (last) => this.sendAll(finished, last));
     if (this.waiting.length === 0 && this.lastError === '') return;
-    const reason = this.lastError.replace(/\.$/, '') || `no answer in ${lastWaitMs / 1000} s`;
+    const reason = this.lastError.replace(/\.$/, '') || late;
     warn(
       this.waiting.length === 0
         ? `The sink ${this.sink.name} took all rows, but did not close: ${reason}`
@@ -225,6 +235,37 @@ class Feed {
       );
     const wait = Math.min(MOST_RETRY_MS, RETRY_MS * 2 ** Math.min(10, this.failures - 1));
     this.notBefore = performance.now() + wait;
+  }
+}
+
+/** How long a run that has ended waits for its sinks. */
+interface LastWait {
+  lastWaitMs: number;
+  stoppedWaitMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Runs `work` at most as long as it may take. Returns what there is to say if it took longer. */
+async function within(
+  { lastWaitMs, stoppedWaitMs, signal }: LastWait,
+  work: (last: AbortSignal) => Promise<void>,
+): Promise<string> {
+  const last = new AbortController();
+  const timers: NodeJS.Timeout[] = [];
+  const endIn = (ms: number): void =>
+    void timers.push(setTimeout(() => last.abort(new Error(`no answer in ${ms / 1000} s`)), ms));
+  const stop = (): void => endIn(stoppedWaitMs);
+  endIn(lastWaitMs);
+  if (signal?.aborted) stop();
+  else signal?.addEventListener('abort', stop, { once: true });
+  try {
+    await untilAborted(work(last.signal), last.signal);
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    timers.forEach(clearTimeout);
+    signal?.removeEventListener('abort', stop);
   }
 }
 

@@ -104,6 +104,28 @@ describe('a sink', () => {
     expect(later.steps).toEqual([1, 2, 3]);
   });
 
+  it('that never answers does not hold up a run that is stopped', async () => {
+    const silent: MetricsSink = { name: 'silent', log: () => new Promise(() => {}) };
+    const directory = temporaryFolder();
+    for (const before of [true, false]) {
+      const stop = new AbortController();
+      const warnings: string[] = [];
+      const options = { signal: stop.signal, lastWaitMs: 3_600_000, stoppedWaitMs: 20 };
+      const outlets = new Outlets(recipe, { directory, sinks: [silent], ...options }, (text) =>
+        warnings.push(text),
+      );
+      outlets.add(row(1), false);
+      if (before) stop.abort();
+      const ended = outlets.end(true);
+      stop.abort();
+      await ended;
+      expect(warnings).toEqual([
+        `The sink silent did not take 1 of 1 rows (no answer in 0.02 s). They are in ` +
+          `${directory}/metrics.jsonl, and the same call sends them again.`,
+      ]);
+    }
+  });
+
   it('whose rows cannot be noted in sinks.json goes on, and later rows are noted', async () => {
     const directory = temporaryFolder();
     const path = join(directory, 'sinks.json');
@@ -131,6 +153,29 @@ describe('a sink', () => {
     expect(() => new Outlets(recipe, { directory, sinks: [sink, sink] }, () => {})).toThrow(
       "Two sinks are called 'keeper': give each its own name.",
     );
+  });
+});
+
+describe('onMetrics', () => {
+  it('may be async: its rejection is a warning', async () => {
+    const warnings: string[] = [];
+    let calls = 0;
+    const onMetrics = (async () => {
+      calls++;
+      await Promise.resolve();
+      throw new Error('mine');
+    }) as () => void;
+    const directory = temporaryFolder();
+    const outlets = new Outlets(recipe, { directory, onMetrics }, (text) => warnings.push(text));
+    outlets.add(row(1), false);
+    await new Promise(setImmediate);
+    outlets.add(row(2), false);
+    await outlets.end(true);
+    expect(calls).toBe(1);
+    expect(warnings).toEqual([
+      'onMetrics failed and is not called again: mine. The run goes on; metrics.jsonl has all ' +
+        'rows.',
+    ]);
   });
 });
 
