@@ -155,6 +155,16 @@ describe('a reward function', () => {
     );
   });
 
+  it('that tells no completions apart is named where no pair is left', async () => {
+    const rewards = (batch: readonly RewardItem[]) => batch.map(() => 1);
+    await expect(tinyRun([...FIXED, 'reward.source=function'], { rewards })).rejects.toMatchObject({
+      code: 'ERR_NO_PAIRS',
+      message: expect.stringContaining(
+        'The reward function gave all completions of a prompt the same number',
+      ),
+    });
+  });
+
   it('is given if and only if the recipe asks for it', async () => {
     await expect(tinyRun([...FIXED, 'reward.source=function'])).rejects.toThrow(
       'reward.source: function is for Node programs',

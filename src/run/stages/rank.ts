@@ -114,7 +114,11 @@ const REMEDIES: Record<SkipReason, (source: Recipe['reward']['source']) => strin
       : source === 'judge' || source === 'judge_implicit'
         ? 'All completions of a prompt got the same points: raise reward.judgements or ' +
           'sample.temperature.'
-        : 'Raise sample.temperature or sample.samples.',
+        : source === 'function' || source === 'file'
+          ? `The ${source === 'file' ? 'file of rewards' : 'reward function'} gave all ` +
+            'completions of a prompt the same number: give better ones a higher number. If the completions ' +
+            'themselves are equal, raise sample.temperature.'
+          : 'Raise sample.temperature or sample.samples.',
   identical_pair: () => 'Raise sample.temperature or sample.samples.',
   empty_chosen: () => 'The best completions are empty: raise sample.min_new_tokens.',
   below_threshold: () => 'Lower rank.min_margin.',
