@@ -7,7 +7,7 @@
  */
 export function leavable<T>(
   values: AsyncGenerator<T, void, undefined>,
-  leave: () => Promise<unknown>,
+  leave: () => unknown,
 ): AsyncGenerator<T, void, undefined> {
   const end = async (ending: () => Promise<IteratorResult<T, void>>) => {
     const left = leave();

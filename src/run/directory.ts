@@ -10,7 +10,7 @@ import { isFile } from '../files/files.js';
 import { modelDigest, type ResolvedModel } from '../models/resolve.js';
 import { choosePrompts, readPrompts } from './data.js';
 import { RunError, stoppable } from './errors.js';
-import { GIVEN_PROMPTS, withLocatedPrompts } from './given-prompts.js';
+import { GIVEN_PROMPTS, PROGRAM, withLocatedPrompts } from './given-prompts.js';
 import { readOwnText } from './own-files.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
@@ -65,7 +65,7 @@ export function checkDirectory(directory: string): void {
     throw new RunError(
       'ERR_RUN_MISMATCH',
       `${directory} cannot be a run directory (${(error as Error).message}); choose ` +
-        'another with --out.',
+        'another one.',
       { cause: error },
     );
   }
@@ -73,13 +73,13 @@ export function checkDirectory(directory: string): void {
     throw new RunError(
       'ERR_RUN_DATA',
       `${join(directory, RECIPE)} is missing, without which the run cannot go on: restore ` +
-        'it from a copy, or choose another --out.',
+        'it from a copy, or choose another run directory.',
     );
   if (foreign !== undefined)
     throw new RunError(
       'ERR_RUN_MISMATCH',
       `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose ` +
-        'another with --out.',
+        'another one.',
     );
 }
 
@@ -100,7 +100,7 @@ function refuseOtherThanFolder(directory: string): void {
         : found?.isSymbolicLink()
           ? 'a link that leads to no folder'
           : 'a pipe or a device') +
-      '; choose another with --out.',
+      '; choose another one.',
   );
 }
 
@@ -200,8 +200,8 @@ async function restoreRecipe(directory: string, recipe: Recipe, records: Records
 
 /**
  * Whether the run began before. Its recipe must be this one, unless the earlier call failed before
- * it wrote anything, so that a mistake in the recipe can be corrected. With more iterations in the
- * same recipe the run continues.
+ * it made anything, so that a mistake in the recipe, a file or the given prompts can be corrected.
+ * With more iterations in the same recipe the run continues.
  */
 async function checkRecipe(
   directory: string,
@@ -210,11 +210,13 @@ async function checkRecipe(
 ): Promise<{ resumed: boolean; extended: boolean }> {
   const begun = await begunWith(directory, recipe);
   if (begun === 'same') return { resumed: true, extended: false };
-  if (begun === 'unused')
-    for (const name of [RUN, GIVEN_PROMPTS]) {
+  if (begun === 'unused') {
+    const given = recipe.prompts.source === PROGRAM ? [] : [GIVEN_PROMPTS];
+    for (const name of [RUN, ...given]) {
       await records.withdraw(name);
       rmSync(join(directory, name), { force: true });
     }
+  }
   await onDisk(join(directory, RECIPE), async () => {
     if (begun === 'extended') {
       // This comes first, because a run with a summary counts as finished.
@@ -227,7 +229,7 @@ async function checkRecipe(
 }
 
 /**
- * Relates a directory to a recipe: `new`, begun with the `same` recipe, `unused` so far, or
+ * Relates a directory to a recipe: `new`, `unused` so far, begun with the `same` recipe, or
  * `extended` by more iterations. @throws RunError if it belongs to another recipe
  */
 export async function begunWith(
@@ -237,10 +239,10 @@ export async function begunWith(
   const path = join(directory, RECIPE);
   if (!isThere(path)) return 'new';
   const before = parseRecipe(readOwnText(path, 'recipe'), path);
-  const difference = firstDifference(before, recipe);
-  if (!difference) return 'same';
   const own = [...BOOKKEEPING, RECIPE, RUN, GIVEN_PROMPTS];
   if (firstBeside(directory, own) === undefined) return 'unused';
+  const difference = firstDifference(before, recipe);
+  if (!difference) return 'same';
   if (isExtension(before, recipe)) {
     await checkSamePrompts(directory, recipe, before.iterations);
     return 'extended';
@@ -248,7 +250,7 @@ export async function begunWith(
   throw new RunError(
     'ERR_RUN_MISMATCH',
     `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ` +
-      `${difference.b}: choose another --out, or set ${difference.key} back to resume ` +
+      `${difference.b}: choose another run directory, or set ${difference.key} back to resume ` +
       'that run.',
   );
 }
@@ -271,7 +273,7 @@ async function checkSamePrompts(directory: string, recipe: Recipe, until: number
         'ERR_RUN_MISMATCH',
         `${directory} cannot go on to ${recipe.iterations} iterations: with them, iteration ${t} ` +
           'would have used other prompts (prompts.count: 0 divides the source by iterations). ' +
-          'Choose another --out.',
+          'Choose another run directory.',
       );
   }
 }
@@ -319,7 +321,7 @@ export async function checkModel(
       throw new RunError(
         'ERR_RUN_DATA',
         `${path} is missing, and recipe, model, inputs or versions are no longer what the run ` +
-          'began with: restore it from a copy, or choose another --out.',
+          'began with: restore it from a copy, or choose another run directory.',
       );
     await write(file);
   } else {
@@ -329,7 +331,7 @@ export async function checkModel(
         'ERR_RUN_MISMATCH',
         `${directory} began with other weights of ${recipe.model} ` +
           `(${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): ` +
-          'bring those back, or choose another --out.',
+          'bring those back, or choose another run directory.',
       );
     for (const [source, digest] of Object.entries(before.sources ?? {}))
       if (file.sources[source] !== digest)
@@ -364,10 +366,10 @@ function sourceChanged(
     'ERR_RUN_MISMATCH',
     moved
       ? `${directory} began with revision ${before.slice('hub:'.length)} of ${source}, which is ` +
-          `now ${now?.slice('hub:'.length) ?? 'not known'}: choose another --out, or fetch that ` +
-          'revision again.'
+          `now ${now?.slice('hub:'.length) ?? 'not known'}: choose another run directory, or ` +
+          'fetch that revision again.'
       : `${directory} began with different content of ${source} (SHA-256 ${shortly(before)}, ` +
-          `now ${shortly(now)}): bring that back, or choose another --out.`,
+          `now ${shortly(now)}): bring that back, or choose another run directory.`,
   );
 }
 
@@ -384,7 +386,7 @@ function readRunFile(path: string): RunFile {
     throw new RunError(
       'ERR_RUN_DATA',
       `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so what the run ` +
-        'began with is unknown: restore it, or choose another --out.',
+        'began with is unknown: restore it, or choose another run directory.',
       { cause },
     );
   }

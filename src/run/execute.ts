@@ -35,7 +35,7 @@ import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
 import { METRICS, onDisk, SUMMARY } from './store.js';
-import { Summaries } from './summary.js';
+import { endsAfter, Summaries } from './summary.js';
 import type { Team } from './team.js';
 import { checkFinished, verifyCheckpoint } from './verify.js';
 import { recipeWarnings } from './warnings.js';
@@ -108,7 +108,7 @@ async function prepare(
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );
-  const located = await locatePrompts(recipe, prompts, { directory, records, signal });
+  const located = await locatePrompts(recipe, prompts, { directory, records, resumed, signal });
   const sources = new RunInputs(located);
   const inputs = await readInputs(recipe, sources);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
@@ -246,7 +246,8 @@ async function runStages(
     const kept = [0, t, t + 1];
     await models.keep(kept.map((n) => context.checkpoint(n)));
     await team?.order({ do: 'keep', checkpoints: kept });
-    if (t < recipe.iterations && summary && (await until?.(summary))) break;
+    if (t < recipe.iterations && summary && (await endsAfter(summary, until, context.signal)))
+      break;
   }
 }
 

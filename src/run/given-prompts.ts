@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Message } from '../data/records.js';
 import { shown } from '../engine/arguments.js';
-import { RunError } from './errors.js';
+import { RunError, untilAborted } from './errors.js';
 import type { Recipe } from './recipe.js';
 import type { Records } from './records.js';
 import { onDisk, toJsonl } from './store.js';
@@ -25,14 +25,22 @@ export type PromptRow =
       | { question: string }
     ));
 
-/** Read once from beginning to end, or not at all if the run directory already has its prompts. */
+/** Read once from beginning to end, or not at all by a call that resumes a run. */
 export type PromptRows = Iterable<PromptRow> | AsyncIterable<PromptRow>;
 
-/** The recipe with the given prompts as a file, which is written unless it exists. */
+/**
+ * The recipe with the given prompts as a file. A run that has made nothing yet takes the prompts of
+ * this call, so that wrong ones can be corrected.
+ */
 export async function locatePrompts(
   recipe: Recipe,
   given: PromptRows | undefined,
-  { directory, records, signal }: { directory: string; records: Records; signal: AbortSignal },
+  {
+    directory,
+    records,
+    resumed,
+    signal,
+  }: { directory: string; records: Records; resumed: boolean; signal: AbortSignal },
 ): Promise<Recipe> {
   if (recipe.prompts.source !== PROGRAM) {
     if (given !== undefined)
@@ -44,7 +52,7 @@ export async function locatePrompts(
     return recipe;
   }
   const path = join(directory, GIVEN_PROMPTS);
-  if (!existsSync(path)) {
+  if (!existsSync(path) || (given !== undefined && !resumed)) {
     if (given === undefined) throw noProgram();
     const rows = await rowsOf(given, signal);
     await onDisk(path, () => records.write(GIVEN_PROMPTS, toJsonl(rows)));
@@ -70,8 +78,7 @@ export function noProgram(): RunError {
 
 async function rowsOf(given: PromptRows, signal: AbortSignal): Promise<object[]> {
   const rows: object[] = [];
-  for await (const row of given) {
-    signal.throwIfAborted();
+  for await (const row of untilStopped(given, signal)) {
     if (typeof row === 'string') rows.push({ prompt: row });
     else if (typeof row === 'object' && row !== null && !Array.isArray(row)) rows.push(row);
     else
@@ -84,4 +91,21 @@ async function rowsOf(given: PromptRows, signal: AbortSignal): Promise<object[]>
   if (rows.length === 0)
     throw new RunError('ERR_RUN_DATA', 'run() was given no prompts: give at least one.');
   return rows;
+}
+
+/** The rows of a program's source, which may never deliver the next one. */
+async function* untilStopped(given: PromptRows, signal: AbortSignal): AsyncGenerator<PromptRow> {
+  const rows = (async function* () {
+    yield* given;
+  })();
+  try {
+    for (;;) {
+      const { done, value } = await untilAborted(rows.next(), signal);
+      if (done === true) return;
+      yield value;
+    }
+  } finally {
+    const closed = rows.return().catch(() => {});
+    if (!signal.aborted) await closed;
+  }
 }

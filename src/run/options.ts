@@ -21,18 +21,23 @@ export interface RunOptions {
    * run asks only for missing ones.
    */
   rewards?: RewardFunction;
-  /** Called with each row of metrics.jsonl as it is written. An exception becomes a warning. */
+  /**
+   * Called with each row of metrics.jsonl as it is written. An exception becomes a warning, and so
+   * does the rejection of an async callback, which is not awaited.
+   */
   onMetrics?: (row: MetricsRow) => void;
   /** Further destinations of the rows of metrics.jsonl, see MetricsSink. */
   sinks?: readonly MetricsSink[];
   /**
    * The prompts, if the recipe has `prompts: {source: program}`. They are read to the end once and
-   * kept in the run directory. A resumed run reads them from there and ignores this value.
+   * kept in the run directory. A run that has begun its first stage reads them from there and
+   * ignores this value.
    */
   prompts?: PromptRows;
   /**
-   * Called with every finished iteration's metrics, also those of an earlier call. If it returns
-   * true, the run ends there as finished. A later call without it, or with another rule, continues.
+   * Called with the metrics of every finished iteration but the last one, also those of an earlier
+   * call. If it returns true, the run ends there as finished. A later call without it, or with
+   * another rule, continues.
    */
   until?: (iteration: IterationSummary) => boolean | Promise<boolean>;
 }

@@ -4,6 +4,7 @@
  */
 import { appendFileSync, closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { leavable } from '../engine/leavable.js';
 import { rankPlace, Ranks, type RankPlace } from '../engine/ranks.js';
 import { makeDirectory, sweep } from '../files/files.js';
 import { checkBegun, checkDirectory, openRecords } from './directory.js';
@@ -21,7 +22,7 @@ import type { Recipe } from './recipe.js';
 import { ReportWriter } from './report-writer.js';
 import { Outlets } from './sinks.js';
 import { EVENTS, explainDisk, LOCK, onDisk, SUMMARY } from './store.js';
-import type { IterationSummary } from './summary.js';
+import { endsAfter, type IterationSummary } from './summary.js';
 import { Team, withTeam } from './team.js';
 
 export type { RunOptions } from './options.js';
@@ -32,22 +33,31 @@ export type { RunOptions } from './options.js';
  * ModelError or DataError with one clear sentence. Leaving the loop early stops the run like the
  * signal.
  */
-export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
+export function run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
+  const left = new AbortController();
+  return leavable(eventsOf(recipe, options, left.signal), () => left.abort());
+}
+
+/** The events of run(), which stops once its reader has `left`. */
+async function* eventsOf(
+  recipe: Recipe,
+  options: RunOptions,
+  left: AbortSignal,
+): AsyncGenerator<RunEvent, void, undefined> {
   checkRecipe(recipe);
   checkRunOptions(options);
-  const left = new AbortController();
-  const given = options.signal ? [options.signal] : [];
+  const stops = options.signal ? [left, options.signal] : [left];
   const place = rankPlace();
-  const ranks = place.size > 1 ? await joined(place, AbortSignal.any(given)) : undefined;
+  const ranks = place.size > 1 ? await joined(place, AbortSignal.any(stops)) : undefined;
   if (ranks && ranks.place.rank > 0) {
     const own = { recipe, directory: options.directory };
-    const well = await follow(ranks, own, AbortSignal.any([left.signal, ...given]));
+    const well = await follow(ranks, own, AbortSignal.any(stops));
     if (!well) process.exitCode = 1;
     return;
   }
   const queue = new EventQueue<RunEvent>();
   const team = ranks && new Team(ranks);
-  const signal = AbortSignal.any([left.signal, ...given, ...(team ? [team.signal] : [])]);
+  const signal = AbortSignal.any([...stops, ...(team ? [team.signal] : [])]);
   const work = withTeam(team, () =>
     locked(recipe, { ...options, team, signal }, (event) => queue.push(event)),
   ).finally(() => queue.end());
@@ -56,7 +66,6 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
     yield* queue;
     await work;
   } finally {
-    left.abort();
     await work.catch(() => {});
   }
 }
@@ -89,7 +98,7 @@ async function locked(recipe: Recipe, options: ExecuteOptions, tell: Emit): Prom
     const warn = (message: string) => void warnings.push(message);
     const records = await onDisk(directory, () => openRecords(directory, signal, warn));
     const { resumed, finished } = await checkBegun(directory, recipe, records, signal);
-    if (finished && (await isOver(directory, recipe, options.until))) {
+    if (finished && (await stoppable(signal, () => isOver(directory, recipe, options)))) {
       await records.compact();
       const outlets = new Outlets(recipe, options, (message) => tell({ type: 'warning', message }));
       for (const row of readMetrics(directory)) outlets.add(row, true);
@@ -115,14 +124,14 @@ async function locked(recipe: Recipe, options: ExecuteOptions, tell: Emit): Prom
 async function isOver(
   directory: string,
   { iterations }: Recipe,
-  until: RunOptions['until'],
+  { until, signal }: ExecuteOptions,
 ): Promise<boolean> {
   const { iterations: rows } = JSON.parse(readOwnText(join(directory, SUMMARY))) as {
     iterations: IterationSummary[];
   };
   const last = rows.at(-1);
   if (typeof last?.phase !== 'number' || last.phase >= iterations) return true;
-  return (await until?.(last)) ?? false;
+  return endsAfter(last, until, signal);
 }
 
 /** Whether a file is absent or empty, or ends with a line end. */

@@ -22,6 +22,8 @@ import {
   type IterationMetrics,
 } from '../evaluate/iteration.js';
 import type { RunContext } from './context.js';
+import { untilAborted } from './errors.js';
+import type { RunOptions } from './options.js';
 import { caseCounts } from './case-counts.js';
 import type { StepRecord } from './stages/objective.js';
 import type { Phase } from './store.js';
@@ -42,6 +44,16 @@ export interface IterationSummary {
   answer_tokens: number | null;
   /** Metrics of the iteration (docs/evaluation.md); null for the base model and SFT. */
   iteration: IterationMetrics | null;
+}
+
+/** Whether `until`, which may never settle, ends the run after an iteration. */
+export async function endsAfter(
+  iteration: IterationSummary,
+  until: RunOptions['until'],
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (until === undefined) return false;
+  return untilAborted((async () => until(iteration))(), signal);
 }
 
 /**

@@ -1,11 +1,13 @@
 /** Runs of a Node program: prompts from memory, and a rule that ends a run. */
 import { describe, expect, it } from '@jest/globals';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PromptRecord } from '../../src/data/records.js';
 import type { PromptRow } from '../../src/run/given-prompts.js';
+import { parseRecipe } from '../../src/run/recipe-file.js';
+import { run } from '../../src/run/run.js';
 import type { IterationSummary } from '../../src/run/summary.js';
-import { tinyRun } from '../support/run.js';
+import { TINY, tinyRun } from '../support/run.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 
 const GIVEN = ['prompts.source=program', 'prompts.count=2'];
@@ -74,6 +76,108 @@ describe('prompts of a program', () => {
     expect(await failure(tinyRun(GIVEN, { prompts: broken }))).toMatch(
       /given-prompts\.jsonl line 1: no prompt found/,
     );
+  });
+});
+
+describe('wrong prompts', () => {
+  const CORRECT = questions(4);
+  const ALL = ['prompts.source=program', 'prompts.count=4'];
+
+  it.each([
+    ['empty', ['a', ''], /given-prompts\.jsonl line 2/],
+    ['too few', ['a'], /holds 1 prompts/],
+    ['longer than the context', [...questions(3), 'x'.repeat(2000)], /line 4\) is at least/],
+  ])('that are %s can be corrected in the next call', async (_, wrong, message) => {
+    const directory = join(temporaryFolder(), 'run');
+    expect(await failure(tinyRun(ALL, { directory, prompts: wrong }))).toMatch(message);
+    const ran = await tinyRun(ALL, { directory, prompts: CORRECT });
+    const whole = await tinyRun(ALL, { prompts: CORRECT });
+    expect(ran.text('iteration-1/prompts.jsonl')).toBe(whole.text('iteration-1/prompts.jsonl'));
+  });
+
+  it('of a file can be corrected, too', async () => {
+    const folder = temporaryFolder();
+    const [directory, file] = [join(folder, 'run'), join(folder, 'prompts.jsonl')];
+    const write = (prompts: string[]) =>
+      writeFileSync(file, prompts.map((prompt) => JSON.stringify({ prompt })).join('\n'));
+    const settings = [`prompts.source=${file}`, 'prompts.count=4'];
+    write([...questions(3), 'x'.repeat(2000)]);
+    expect(await failure(tinyRun(settings, { directory }))).toMatch(/line 4\) is at least/);
+    write(CORRECT);
+    const stop = new AbortController();
+    const begun = tinyRun(settings, {
+      directory,
+      signal: stop.signal,
+      onEvent: ({ type }) => void (type === 'stage_finished' && stop.abort()),
+    });
+    await expect(begun).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    write(questions(5));
+    expect(await failure(tinyRun(settings, { directory }))).toMatch(/different content/);
+  });
+});
+
+describe('a run that is stopped', () => {
+  const never = () => new Promise<never>(() => {});
+  const interrupted = { code: 'ERR_INTERRUPTED' };
+
+  it('does not wait for the next prompt', async () => {
+    const stop = new AbortController();
+    let closed = false;
+    async function* stalled() {
+      try {
+        yield 'What is 1 + 1?';
+        stop.abort();
+        yield 'What is 1 + 2?';
+        yield await never();
+      } finally {
+        closed = true;
+      }
+    }
+    const stopped = tinyRun(GIVEN, { prompts: stalled(), signal: stop.signal });
+    await expect(stopped).rejects.toMatchObject(interrupted);
+    expect(closed).toBe(true);
+    const later = new AbortController();
+    const silent = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          later.abort();
+          return never();
+        },
+      }),
+    };
+    await expect(tinyRun(GIVEN, { prompts: silent, signal: later.signal })).rejects.toMatchObject(
+      interrupted,
+    );
+  });
+
+  it('does not wait for `until`', async () => {
+    const settings = ['iterations=2', 'prompts.count=2'];
+    const directory = join(temporaryFolder(), 'run');
+    const stopIn = () => {
+      const stop = new AbortController();
+      const until = () => {
+        stop.abort();
+        return never();
+      };
+      return { directory, signal: stop.signal, until };
+    };
+    await expect(tinyRun(settings, stopIn())).rejects.toMatchObject(interrupted);
+    await tinyRun(settings, { directory, until: () => true });
+    await expect(tinyRun(settings, stopIn())).rejects.toMatchObject(interrupted);
+  });
+
+  it('is stopped by return(), before its first event or while one is awaited', async () => {
+    const directory = join(temporaryFolder(), 'run');
+    const recipe = parseRecipe(TINY, 'tiny.yaml', GIVEN);
+    const silent = { [Symbol.asyncIterator]: () => ({ next: never }) };
+    await run(recipe, { directory, prompts: silent }).return();
+    expect(existsSync(directory)).toBe(false);
+    const events = run(recipe, { directory, prompts: silent });
+    const next = expect(events.next()).rejects.toMatchObject(interrupted);
+    await events.return();
+    await next;
+    const ran = await tinyRun(GIVEN, { directory, prompts: questions(4) });
+    expect(ran.events.at(-1)!.type).toBe('run_finished');
   });
 });
 
