@@ -82,7 +82,8 @@ export async function checkDisk(directory: string, recipe: Recipe, shape: Shape)
   throw new RunError(
     'ERR_DISK',
     `The run needs up to ${gb(needed)} in ${directory} for checkpoints and the trainer state, ` +
-      `and its disk has ${gb(bavail * bsize)} left: clear some space, choose another --out, or ` +
+      `and its disk has ${gb(bavail * bsize)} left: clear some space, choose another run ` +
+      'directory, or ' +
       (recipe.lora.enabled
         ? 'lower keep or lora.rank.'
         : 'set checkpoint_dtype to bfloat16 or lora.enabled to true.'),

@@ -21,7 +21,9 @@ export const asRunError = (error: unknown): unknown =>
     ? new RunError(
         'ERR_RUN_DATA',
         `Cannot read ${error.path}: ${error.reason}. It is a file of the run` +
-          (isForbidden(error) ? '.' : ': bring it back from a copy, or choose another --out.'),
+          (isForbidden(error)
+            ? '.'
+            : ': bring it back from a copy, or choose another run directory.'),
         { cause: error },
       )
     : error;

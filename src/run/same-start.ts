@@ -73,7 +73,7 @@ export async function agreedBase(
   if (!isSameFolder(own.directory, directory))
     refuse(
       `was started with the run directory ${resolve(own.directory)} and rank 0 with ` +
-        `${directory}: give all ranks the same --out, and start them in the same folder if it is ` +
+        `${directory}: give all ranks the same one, and start them in the same folder if it is ` +
         'relative.',
     );
   if (!(await sees(join(directory, LOCK), start.lock, lateMs)))

@@ -285,7 +285,8 @@ export async function checkFinished(records: Records, signal: AbortSignal): Prom
 }
 
 function remedyOf(file: string): string {
-  if (file === RECIPE || file === RUN) return 'restore it from a copy, or choose another --out';
+  if (file === RECIPE || file === RUN)
+    return 'restore it from a copy, or choose another run directory';
   if (inCheckpoint(file)) return takeAway(dirname(file), 'train it again');
   const other = MADE_WITH[basename(file)];
   const files = other === undefined ? file : `${file} and ${dirname(file)}/${other}`;

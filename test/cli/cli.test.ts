@@ -187,7 +187,7 @@ describe('bad input to a run', () => {
     rmSync(join(directory, 'summary.json'));
     expect(await cream('run', file('recipe.yaml', tiny()), '--out', directory)).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/run\.json is damaged: .*choose another --out\.\n$/),
+      stderr: expect.stringMatching(/run\.json is damaged: .*choose another run directory\.\n$/),
     });
   });
 

@@ -164,7 +164,7 @@ it('a run does not go on with another revision of a hub data set', async () => {
     await acceptFiles(directory);
     await expect(tinyRun(settings, { directory })).rejects.toThrow(
       `began with revision ${'b'.repeat(40)} of hub:org/words, which is now ${COMMIT}: choose ` +
-        'another --out, or fetch that revision again.',
+        'another run directory, or fetch that revision again.',
     );
   } finally {
     for (const name of ['HF_ENDPOINT', 'HF_HOME', 'CREAM_CACHE'])

@@ -10,7 +10,7 @@ describe('a file of the run that cannot be read', () => {
       'ERR_NOT_REGULAR',
       'it is a folder',
       'Cannot read a.json: it is a folder. It is a file of the run: bring it back from a copy, ' +
-        'or choose another --out.',
+        'or choose another run directory.',
     ],
   ])('for %s gets the advice that fits', (code, reason, message) => {
     expect(asRunError(new FileError('a.json', code, reason))).toMatchObject({ message });

@@ -79,7 +79,7 @@ describe('the start of a rank', () => {
     ],
     [
       'was started with the run directory .*/other and rank 0 with .*/run: give all ranks the ' +
-        'same --out, and start them in the same folder if it is relative.',
+        'same one, and start them in the same folder if it is relative.',
       () => [{ directory: join(work, 'other') }, {}],
     ],
     [

@@ -132,8 +132,8 @@ export async function takeStep<Example>(
     new RunError(
       'ERR_DIVERGED',
       `Training stopped at step ${before + 1}: the loss or its gradient is not a finite ` +
-        'number. Earlier stages and the last saved state are kept; lower learning_rate (a ' +
-        'new --out directory) or look for a broken example.',
+        'number. Earlier stages and the last saved state are kept; lower learning_rate (in a ' +
+        'new run directory) or look for a broken example.',
       { cause },
     );
   if (signal.aborted) return 'aborted';
