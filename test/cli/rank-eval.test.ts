@@ -88,7 +88,13 @@ describe('cream rank-eval', () => {
     const records = readFileSync(out, 'utf8')
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line) as RankedPairRecord & { model: string; reward: string });
+      .map(
+        (line) =>
+          JSON.parse(line) as RankedPairRecord & Record<'model' | 'reward' | 'where', string>,
+      );
+    expect(records.filter(({ id }) => id === 'p1').map(({ where }) => where)).toEqual(
+      Array(9).fill(`${pairs} line 2`),
+    );
     for (const { model, reward, all, matched } of rows.filter((row) => row.model !== '')) {
       const rated = records.filter((r) => r.model === model && r.reward === reward);
       const right = rated.filter((r) => r.reward_chosen > r.reward_rejected);

@@ -103,7 +103,10 @@ export function addRankEval(program: Command, cli: Cli): void {
         .choices(Object.keys(REWARDS))
         .default(DEFAULT_REWARDS),
     )
-    .option('-o, --out <file>', 'also write the rewards of every pair (JSONL)')
+    .option(
+      '-o, --out <file>',
+      'also write the rewards of every pair, with the place that it was read from (JSONL)',
+    )
     .option('--json', 'print the result as JSON');
   addSettings(command, [...KEYS, ...JUDGE_KEYS, ...MODEL_KEYS]).action(async (flags: Flags) => {
     const settings = settingsOf(flags);
@@ -201,7 +204,14 @@ async function measure(
           const rated = await rate(line, preferences, rankers, settings, cli);
           const unrated = unratedPairs(rated.length, preferences.length);
           if (unrated !== undefined) cli.progress.warn(`${label}, ${reward}: ${unrated}`);
-          records.push(...rated.map((record) => ({ model: label, reward, ...record })));
+          records.push(
+            ...rated.map((record) => ({
+              model: label,
+              reward,
+              where: places.get(record.id),
+              ...record,
+            })),
+          );
           rows.push({ model: label, reward, ...accuracyOfPairs(rated, tolerance) });
         }
         if (label !== all[0]![0]) return;

@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../../data/records.js';
 import { groupBy } from '../../data/group.js';
 import { DataError } from '../../data/jsonl.js';
+import { count } from '../../data/problem.js';
 import type { DType, Model } from '../../engine/model.js';
 import { measureSampler } from '../../evaluate/iteration.js';
 import type { WorkHooks } from '../../lm/hooks.js';
@@ -96,7 +97,7 @@ export function scoreStage(
       const after = (done: number, tokens: number) => hooks.progress(done, spent + tokens);
       return score(block, models, settings, { ...hooks, progress: after }, known);
     },
-    note: () => (sampled() ? `θ_t as sampled, checked on ${checks!.length} prompts` : ''),
+    note: () => (sampled() ? `θ_t as sampled, checked on ${count(checks!.length, 'prompts')}` : ''),
   };
 }
 
