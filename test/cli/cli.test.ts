@@ -159,7 +159,7 @@ describe('bad input to a run', () => {
       code: 1,
       stderr:
         `cream: ${directory} is not a run directory and holds "thesis.tex": choose another ` +
-        `with --out.\n`,
+        'one.\n',
     });
     expect(existsSync(join(directory, 'recipe.yaml'))).toBe(false);
   });
