@@ -203,7 +203,10 @@ function refusal(issue: z.core.$ZodIssue, body: object): RequestError {
   );
   if (given === undefined)
     return new RequestError(400, `${param} is missing.`, param, 'missing_required_parameter');
-  const wanted = WANTED[param.replace(/^messages\.\d+\./, '')] ?? expected(issue);
+  const wanted =
+    given === Infinity || given === -Infinity
+      ? 'must be a finite number'
+      : (WANTED[param.replace(/^messages\.\d+\./, '')] ?? expected(issue));
   return new RequestError(400, `${param} ${wanted}, got ${json(given)}.`, param);
 }
 
@@ -238,7 +241,8 @@ const WANTED: Record<string, string> = {
 function json(value: unknown): string {
   let text: string;
   try {
-    text = JSON.stringify(value) ?? 'undefined';
+    // JSON.parse reads 1e999 as Infinity, for which JSON.stringify writes null.
+    text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? 'undefined');
   } catch {
     return 'a value that is nested too deeply'; // JSON.parse reads deeper ones than it writes
   }

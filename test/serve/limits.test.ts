@@ -98,6 +98,17 @@ describe('limits', () => {
     });
   });
 
+  it('names an infinite number, for which JSON has no word', async () => {
+    for (const [name, value] of Object.entries({ temperature: '1e999', n: '-1e999' })) {
+      const body = `{"model":"tiny","prompt":"a","${name}":${value}}`;
+      expect(await refusal(await post('/v1/completions', body))).toMatchObject({
+        status: 400,
+        param: name,
+        message: `${name} must be a finite number, got ${Number(value)}.`,
+      });
+    }
+  });
+
   it.each<[string, object, string]>([
     ['prompts', { prompt: Array(1_000_000).fill({}) }, 'prompt must be text, token ids,'],
     ['token ids', { prompt: Array(1_000_000).fill(1.5) }, 'prompt must be text, token ids,'],
