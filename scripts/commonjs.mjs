@@ -3,6 +3,7 @@
 // there is one copy of the code and of each type.
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import ts from 'typescript';
 import { root } from './steps.mjs';
 
@@ -22,8 +23,10 @@ const exported = checker
   });
 
 const FROM = `'./index.js', { with: { 'resolution-mode': 'import' } }`;
-const values = exported.filter(({ flags }) => flags & ts.SymbolFlags.Value);
-const types = exported.filter(({ flags }) => !(flags & ts.SymbolFlags.Value));
+// A class can be exported as a type alone, so the flags do not say whether a name has a value.
+const names = Object.keys(await import(pathToFileURL(join(root, 'dist/index.js'))));
+const values = exported.filter(({ name }) => names.includes(name));
+const types = exported.filter(({ name }) => !names.includes(name));
 const lines = [
   '// Made by scripts/commonjs.mjs.',
   `import type * as esm from './index.js' with { 'resolution-mode': 'import' };`,
