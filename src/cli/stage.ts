@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
+import { loadCausal } from '../lm/causal.js';
 import type { WorkHooks } from '../lm/hooks.js';
-import { loadModel, type LanguageModel } from '../lm/language-model.js';
+import type { LanguageModel } from '../lm/language-model.js';
 import { stoppable } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import {
@@ -30,7 +31,12 @@ export async function withModel<T>(
   if (threads > 0) setThreads(threads);
   await stoppable(cli.signal, () => requireRecorded(name, cli.signal));
   const language = await stoppable(cli.signal, () =>
-    loadModel(name, { dtype, device, signal: cli.signal, onProgress: modelProgress(cli.progress) }),
+    loadCausal(name, {
+      dtype,
+      device,
+      signal: cli.signal,
+      onProgress: modelProgress(cli.progress),
+    }),
   );
   try {
     return await use(language);

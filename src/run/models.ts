@@ -15,6 +15,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Model, type AdapterParams, type DType } from '../engine/model.js';
+import { loadCausal } from '../lm/causal.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import type { Recipe } from './recipe.js';
 
@@ -151,7 +152,7 @@ export class Models {
     if (!this.text) {
       const { base, name, dtype, device, signal, adapter } = this.options;
       this.text = this.timed(
-        () => loadModel(name, { dtype, device, signal }),
+        () => loadCausal(name, { dtype, device, signal }),
         (language) => language.model,
       );
       const text = this.text;

@@ -37,6 +37,21 @@ describe('with --json a command that fails prints its error as JSON', () => {
   });
 });
 
+describe('a sequence-classification model', () => {
+  const classifier = tinyModel({ tokenizer: true, labels: 1 });
+  it.each([
+    ['serve', [classifier, '--port', '0']],
+    ['generate', ['--model', classifier, '--prompt', 'a']],
+    ['chat', [classifier]],
+    ['run', ['quickstart', '--set', `model=${classifier}`, '--out', join(work, 'classified')]],
+  ])('is refused by cream %s before it is used', async (command, args) => {
+    const { code, stdout, stderr } = await cream(command, ...args);
+    expect(stderr).toContain('is a sequence-classification model, which rates completions and');
+    expect(stdout).not.toContain('Serving');
+    expect(code).toBe(1);
+  });
+});
+
 describe('cream chat', () => {
   it('leaves out a message that is too long and goes on', async () => {
     const child = openCream('chat', model, '--json', '--max-new-tokens', '4');
