@@ -53,13 +53,8 @@ export {
   type ResolveOptions,
 } from './models/resolve.js';
 export { DataError } from './data/jsonl.js';
-export {
-  loadPreferences,
-  toTrl,
-  type PreferenceRecord,
-  type Preferences,
-  type TrlFormat,
-} from './data/preferences.js';
+export { loadPreferences, type PreferenceRecord, type Preferences } from './data/preferences.js';
+export { toTrl, type TrlFormat } from './data/trl.js';
 export type { LeftOut, OnBadRow, Skipped } from './data/bad-rows.js';
 export {
   loadDemonstrations,

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readText, type FileError } from '../files/read.js';
 import { RunError } from '../run/errors.js';
-import { editDistance } from '../run/recipe-file.js';
+import { editDistance } from '../run/recipe-messages.js';
 import { RECIPE } from '../run/store.js';
 
 const FOLDER = fileURLToPath(new URL('../../recipes', import.meta.url));

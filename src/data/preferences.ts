@@ -18,7 +18,6 @@
  * be used is an error with its place, or left out with `onBadRow: 'skip'`.
  */
 import { createHash } from 'node:crypto';
-import { shown } from '../files/options.js';
 import { BadRows, type LeftOut } from './bad-rows.js';
 import { underOurNames } from './column-names.js';
 import { extractPrompt, splitTexts, turns, type Split } from './implicit.js';
@@ -46,7 +45,7 @@ import {
   type FoundPrompt,
 } from './prompt-columns.js';
 import { LOAD_OPTIONS, type LoadOptions, type RowOptions } from './prompts.js';
-import type { Message, PairRecord } from './records.js';
+import type { Message } from './records.js';
 import { checkReading, readObjects, type Row } from './rows.js';
 import { inSlices } from './row-slices.js';
 import { describesRow, holdsText, UnreadColumns } from './unread-columns.js';
@@ -340,53 +339,4 @@ function freeId(row: Row, said: string, ids: Map<string, string>): string {
   const id = own ?? (ids.has(shared) ? said : shared);
   ids.set(id, row.where);
   return id;
-}
-
-/** TRL's dataset formats: lists of messages, or plain texts. */
-export type TrlFormat = 'conversational' | 'standard';
-
-/**
- * Pairs in TRL's form: messages, or texts if each pair has one user turn and one answer. @throws
- * DataError if a pair does not fit texts
- */
-export function toTrl(
-  pairs: readonly (PreferenceRecord | PairRecord)[],
-  format: TrlFormat = 'conversational',
-): object[] {
-  requireList(pairs);
-  if (!['conversational', 'standard'].includes(format))
-    throw new DataError(`the format must be conversational or standard, got ${shown(format)}`);
-  return pairs.map((pair) => {
-    const id = 'id' in pair ? pair.id : pair.prompt_id;
-    const weight =
-      'consistency' in pair && pair.consistency !== undefined
-        ? { consistency: pair.consistency }
-        : {};
-    const [prompt, chosen, rejected] = [pair.prompt, pair.chosen, pair.rejected].map((messages) =>
-      messages.map(({ role, content }) => ({ role, content })),
-    ) as [Message[], Message[], Message[]];
-    if (format === 'conversational') return { id, prompt, chosen, rejected, ...weight };
-    if (
-      prompt.length !== 1 ||
-      prompt[0]!.role !== 'user' ||
-      chosen.length !== 1 ||
-      rejected.length !== 1
-    ) {
-      throw new DataError(
-        `the pair ${JSON.stringify(id)} is a conversation of several turns or has a system ` +
-          `message, which TRL's standard format cannot hold; use its conversational format`,
-      );
-    }
-    return {
-      id,
-      prompt: prompt[0]!.content,
-      chosen: chosen[0]!.content,
-      rejected: rejected[0]!.content,
-      ...weight,
-    };
-  });
-}
-
-function requireList(pairs: unknown): void {
-  if (!Array.isArray(pairs)) throw new DataError(`pairs must be a list, got ${shown(pairs)}`);
 }

@@ -117,7 +117,6 @@ async function readSources(
   loading: LoadOptions,
   bad: BadRows,
 ): Promise<SourcedRow[]> {
-  checkReading(sources, loading, LOAD_OPTIONS);
   const { columns = [], onBadRow: _, controlTokens: __, ...options } = loading;
   const names = typeof sources === 'string' ? [sources] : sources;
   const rows: SourcedRow[] = [];
@@ -352,6 +351,7 @@ async function distinct<T extends { id: string; prompt: Message[]; completion?: 
   content: (record: T) => string,
   { sharedPromptIds = false } = {},
 ): Promise<Loaded<T>> {
+  checkReading(source, options, LOAD_OPTIONS);
   const bad = new BadRows(options.onBadRow);
   const seen = new Map<string, string>();
   const ids = new Map<string, SourcedRow>();

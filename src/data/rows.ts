@@ -16,7 +16,7 @@ import { constants, gunzip } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
 import { withCallback } from '../files/callback.js';
 import { parseJsonText, RefusedJson, TooManyParts } from '../files/json.js';
-import { optionsFault, shown } from '../files/options.js';
+import { optionsFault, shown, unreadable } from '../files/options.js';
 import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
@@ -76,24 +76,40 @@ const SOURCE_OPTIONS: readonly string[] = Object.keys({
   env: true,
 } satisfies Record<keyof SourceOptions, true>);
 
-/** @throws DataError unless `sources` are names and `options` those of SourceOptions and `more` */
-export function checkReading(sources: unknown, options: object, more: readonly string[] = []) {
-  const names = Array.isArray(sources) ? (sources as unknown[]) : [sources];
+/**
+ * `flags`: the further options of a function that makes records of the rows, whose onBadRow is a
+ * mode. @throws DataError unless `sources` are names and `options` those of SourceOptions and these
+ */
+export function checkReading(sources: unknown, options: object, flags?: readonly string[]): void {
+  const where = 'the options of reading rows';
+  const names = readable('the list of sources', sources);
   if (names.length === 0 || names.some((name) => typeof name !== 'string' || name === ''))
     throw new DataError(
       'a source must be the name of a file or of a data set, or a list of them, got ' +
         shown(names.length === 1 ? names[0] : sources),
     );
-  const where = 'the options of reading rows';
-  const fault = optionsFault(options, [...SOURCE_OPTIONS, ...more], where, ['onProgress']);
+  const fault = optionsFault(options, [...SOURCE_OPTIONS, ...(flags ?? [])], where, {
+    callbacks: flags ? ['onProgress'] : ['onProgress', 'onBadRow'],
+    flags: ['offline', ...(flags ?? [])],
+    objects: ['env'],
+  });
   if (fault !== undefined) throw new DataError(fault.replace(/\.$/, ''));
   const { columns } = options as { columns?: unknown };
   if (columns === undefined) return;
   if (!Array.isArray(columns))
     throw new DataError(`${where}: columns must be a list of names, got ${shown(columns)}`);
-  for (const column of columns as unknown[])
+  for (const column of readable(`${where}: columns`, columns))
     if (typeof column !== 'string')
       throw new DataError(`${where}: columns must be a list of names, and holds ${shown(column)}`);
+}
+
+/** The entries of a list, or another value as the only one. @throws DataError for a Proxy's error */
+function readable(what: string, value: unknown): unknown[] {
+  try {
+    return Array.isArray(value) ? [...(value as unknown[])] : [value];
+  } catch (error) {
+    throw new DataError(unreadable(what, error).replace(/\.$/, ''));
+  }
 }
 
 /** Largest text of one file, unpacked; longer ones do not fit a JavaScript string. */

@@ -2,10 +2,10 @@
  * Checks of single arguments. Each returns the value or throws a CreamError with the code
  * ERR_INVALID_ARGUMENT; `where` begins the message and names the argument as the caller wrote it.
  */
-import { optionsFault, shown } from '../files/options.js';
+import { optionsFault, shown, unreadable, type OptionKinds } from '../files/options.js';
 import { CreamError } from './errors.js';
 
-export { shown } from '../files/options.js';
+export { property, shown } from '../files/options.js';
 
 /** Token ids, each from 0 to vocabSize − 1. */
 export type TokenIds = Int32Array | readonly number[];
@@ -24,6 +24,10 @@ function isInt32Array(value: unknown): value is Int32Array {
 
 /** Token ids as the addon takes them: at least one, each from 0 to vocabSize − 1. */
 export function tokenIds(tokens: TokenIds, vocabSize: number, where: string): Int32Array {
+  return read(where, () => checkedIds(tokens, vocabSize, where));
+}
+
+function checkedIds(tokens: TokenIds, vocabSize: number, where: string): Int32Array {
   if (!Array.isArray(tokens) && !isInt32Array(tokens))
     throw invalid(`${where} must be an array of token ids or an Int32Array, got ${shown(tokens)}.`);
   if (tokens.length === 0) throw invalid(`${where} is empty; give at least one token.`);
@@ -119,21 +123,32 @@ export function nonEmptyString(value: unknown, where: string): string {
  * `where`
  */
 export function list<T>(value: readonly T[], where: string, { empty = true } = {}): readonly T[] {
-  if (!Array.isArray(value)) throw invalid(`${where} must be an array, got ${shown(value)}.`);
-  if (!empty && value.length === 0) throw invalid(`${where} is empty; give at least one.`);
-  return value as readonly T[];
+  return read(where, () => {
+    if (!Array.isArray(value)) throw invalid(`${where} must be an array, got ${shown(value)}.`);
+    if (!empty && value.length === 0) throw invalid(`${where} is empty; give at least one.`);
+    return [...(value as readonly T[])]; // which can be read without an error
+  });
+}
+
+/** `read()`, which reads a value of the caller. @throws CreamError also where that throws */
+function read<T>(where: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof CreamError ? error : invalid(unreadable(where, error));
+  }
 }
 
 /**
- * Refuses keys that are not in `keys`, so that a misspelt option is never ignored, `callbacks` that
- * are no functions, and a `signal` that is no AbortSignal.
+ * Refuses keys that are not in `keys`, so that a misspelt option is never ignored, values that are
+ * not of their kind, and a `signal` that is no AbortSignal.
  */
 export function knownKeys(
   value: unknown,
   keys: readonly string[],
   where: string,
-  callbacks: readonly string[] = [],
+  kinds: OptionKinds = {},
 ): void {
-  const fault = optionsFault(value, keys, where, callbacks);
+  const fault = optionsFault(value, keys, where, kinds);
   if (fault !== undefined) throw invalid(fault);
 }

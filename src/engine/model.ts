@@ -162,10 +162,9 @@ export class Model {
       onTokens?: (tokens: StreamedToken[]) => void;
     } = {},
   ): Generation {
-    knownKeys(options, ['signal', 'onProgress', 'onTokens'], '[generate] the options', [
-      'onProgress',
-      'onTokens',
-    ]);
+    knownKeys(options, ['signal', 'onProgress', 'onTokens'], '[generate] the options', {
+      callbacks: ['onProgress', 'onTokens'],
+    });
     const checked = checkGenerateRequest(request, this.config);
     const { signal, onProgress, onTokens } = options;
     return new CompletionStream(checked.seed, (onCompletion) =>
@@ -193,7 +192,9 @@ export class Model {
     request: ScoreRequest,
     options: { signal?: AbortSignal; onProgress?: (progress: Progress) => void } = {},
   ): Promise<ScoreResult> {
-    knownKeys(options, ['signal', 'onProgress'], '[score] the options', ['onProgress']);
+    knownKeys(options, ['signal', 'onProgress'], '[score] the options', {
+      callbacks: ['onProgress'],
+    });
     const checked = checkScoreRequest(request, this.config.vocabSize);
     const { signal, onProgress } = options;
     const result = await runJob(
@@ -240,7 +241,7 @@ export class Model {
    * ERR_INVALID_ARGUMENT while the adapter is being changed, ERR_DISPOSED.
    */
   snapshot(options: { adapter?: boolean } = {}): Model {
-    knownKeys(options, ['adapter'], '[snapshot] the options');
+    knownKeys(options, ['adapter'], '[snapshot] the options', { flags: ['adapter'] });
     const adapter = options.adapter ?? true;
     if (this.#adapter.isChanging)
       throw invalid(

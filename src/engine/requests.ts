@@ -9,6 +9,7 @@ import {
   invalid,
   list,
   nonEmptyString,
+  shown,
   tokenIds,
   unsigned64,
   type TokenIds,
@@ -119,7 +120,7 @@ export const GENERATION_FIELDS = {
     },
     [],
   ),
-  /** Bytes of every token, as the tokenizer's tokenBytes() returns them. */
+  /** Bytes of every token: the arrays of the tokenizer's tokenBytes(), which must not change. */
   tokenBytes: maybe(tokenBytes),
   /**
    * Unsigned 64-bit seed of the random numbers. Default: a random one, returned as Generation.seed.
@@ -249,9 +250,9 @@ export const TRAINER_FIELDS = {
    */
   activationCheckpointing: {
     check: (value: boolean | 'auto', where: string) => {
-      if (value === 'auto') return undefined;
-      if (typeof value === 'boolean') return value;
-      throw invalid(`${where} must be true, false or 'auto', got ${JSON.stringify(value)}.`);
+      if (value === 'auto' || typeof value === 'boolean')
+        return value === 'auto' ? undefined : value;
+      throw invalid(`${where} must be true, false or 'auto', got ${shown(value)}.`);
     },
     default: (): 'auto' => 'auto',
   },

@@ -1,5 +1,5 @@
 /** The vocabulary as bytes, which a generation needs for stop strings. */
-import { invalid } from './arguments.js';
+import { invalid, property } from './arguments.js';
 import type { Field } from './fields.js';
 
 /** The bytes of token i are `bytes[offsets[i]]` up to but without `bytes[offsets[i + 1]]`. */
@@ -9,7 +9,8 @@ export interface TokenBytes {
 }
 
 export const tokenBytes: Field<TokenBytes, TokenBytes> = {
-  check: ({ bytes, offsets }) => {
+  check: (value) => {
+    const [bytes, offsets] = [property(value, 'bytes'), property(value, 'offsets')];
     // Compared by tag, not by constructor: a jest test has typed arrays of its own.
     const tag = (value: unknown): string => Object.prototype.toString.call(value);
     if (tag(bytes) !== '[object Uint8Array]' || tag(offsets) !== '[object Uint32Array]') {
@@ -18,6 +19,6 @@ export const tokenBytes: Field<TokenBytes, TokenBytes> = {
           'the tokenizer makes them.',
       );
     }
-    return { bytes, offsets };
+    return { bytes: bytes as Uint8Array, offsets: offsets as Uint32Array };
   },
 };

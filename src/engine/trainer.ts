@@ -129,6 +129,7 @@ export class Trainer {
     path: string | readonly string[],
     options: { signal?: AbortSignal } = {},
   ): Promise<void> {
+    knownKeys(options, ['signal'], '[trainer] the options of loadState');
     const what = '[trainer] the path of loadState';
     const given = typeof path === 'object' ? list(path, what, { empty: false }) : [path];
     const absolute = given.map((one) => resolve(nonEmptyString(one, what)));
@@ -154,7 +155,9 @@ export class Trainer {
    * lacks for the master weights; the trainer then lives on.
    */
   dispose(options: { keepMasters?: boolean } = {}): Promise<void> {
-    knownKeys(options, ['keepMasters'], '[trainer] the options of dispose');
+    knownKeys(options, ['keepMasters'], '[trainer] the options of dispose', {
+      flags: ['keepMasters'],
+    });
     this.#disposed ??= this.#end(options.keepMasters ?? false).catch((error: unknown) => {
       this.#disposed = undefined;
       throw error;

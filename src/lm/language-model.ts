@@ -7,7 +7,7 @@
  */
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
-import { invalid, knownKeys, nonEmptyString, oneOf, shown } from '../engine/arguments.js';
+import { invalid, knownKeys, list, nonEmptyString, oneOf, shown } from '../engine/arguments.js';
 import { CreamError } from '../engine/errors.js';
 import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.js';
 import { DTYPES, Model, type DType, type SavedFile } from '../engine/model.js';
@@ -238,14 +238,14 @@ export class LanguageModel {
     completions: readonly string[],
     options: { signal?: AbortSignal } = {},
   ): Promise<number[]> {
-    if (!Array.isArray(completions) || completions.some((text) => typeof text !== 'string'))
-      throw new CreamError(
-        'ERR_INVALID_ARGUMENT',
-        'The completions must be a list of texts, got ' +
-          `${JSON.stringify(completions) ?? 'undefined'}.`,
-      );
+    const form = 'The completions must be a list of texts';
+    if (!Array.isArray(completions)) throw invalid(`${form}, got ${shown(completions)}.`);
+    const texts = list(completions as readonly string[], 'The list of completions');
+    const wrong = texts.findIndex((text) => typeof text !== 'string');
+    if (wrong >= 0) throw invalid(`${form}, got ${shown(texts[wrong])} at position ${wrong}.`);
     knownKeys(options, ['signal'], '[score] the options');
-    const texts = [...(completions as readonly string[])];
+    for (const text of texts)
+      this.#refuseTooLong(this.completionText(text), 'A completion', 'shorten it');
     const tokens = this.#prompt(prompt, options.signal);
     const encode = async (): Promise<ScoringGroup> => {
       const slices = new Slices(options.signal);
@@ -309,31 +309,26 @@ export class LanguageModel {
     signal: AbortSignal | undefined,
   ): number[] | (() => Promise<number[]>) {
     if (typeof prompt !== 'string' && !Array.isArray(prompt))
-      throw new CreamError(
-        'ERR_INVALID_ARGUMENT',
-        'The prompt must be text or a list of messages, got ' +
-          `${JSON.stringify(prompt) ?? 'undefined'}.`,
-      );
-    const messages = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
-    const said = (messages as readonly (Partial<Message> | null)[])
-      .map((m) => m?.content ?? '')
-      .join('');
-    this.#refuseTooLong(said, 'shorten it');
+      throw invalid(`The prompt must be text or a list of messages, got ${shown(prompt)}.`);
+    const messages: readonly Message[] =
+      typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
+    checkMessages(messages);
+    const said = messages.map(({ content }) => content).join('');
+    this.#refuseTooLong(said, 'The prompt', 'shorten it');
     const { text, addSpecialTokens } = this.promptText(messages);
-    this.#refuseTooLong(text, 'shorten it, or its chat template');
+    this.#refuseTooLong(text, 'The prompt', 'shorten it, or its chat template');
     return text.length <= SLICE_CHARACTERS && this.tokenizer.isQuick(text)
       ? this.tokenizer.encode(text, { addSpecialTokens })
       : () => textInSlices(this, text, new Slices(signal), addSpecialTokens);
   }
 
   /** @throws CreamError for a text that cannot fit the context, before it is tokenised */
-  #refuseTooLong(text: string, advice: string): void {
+  #refuseTooLong(text: string, what: string, advice: string): void {
     const context = this.model.config.maxPositionEmbeddings;
     const fewest = this.tokenizer.fewestTokens(text);
     if (fewest > context)
-      throw new CreamError(
-        'ERR_INVALID_ARGUMENT',
-        `The prompt has at least ${fewest} tokens and the model's context holds ${context}; ` +
+      throw invalid(
+        `${what} has at least ${fewest} tokens and the model's context holds ${context}; ` +
           `${advice}.`,
       );
   }

@@ -1,7 +1,7 @@
 /** Options of loadModel(), generate() and stream(), and their checks. */
 import { knownKeys, list, nonEmptyString, oneOf } from '../engine/arguments.js';
 import { DTYPES, type DType } from '../engine/model.js';
-import { RESOLVE_OPTIONS, type ResolveOptions } from '../models/resolve.js';
+import { RESOLVE_KINDS, RESOLVE_OPTIONS, type ResolveOptions } from '../models/resolve.js';
 
 /** Options of loadModel(). */
 export interface LoadOptions extends ResolveOptions {
@@ -54,7 +54,7 @@ const TEXT_OPTIONS = Object.keys({
 /** Before anything is fetched. @throws CreamError */
 export function checkLoadOptions(options: LoadOptions): void {
   const known = ['dtype', 'device', 'base', ...RESOLVE_OPTIONS];
-  knownKeys(options, known, '[loadModel] the options', ['onProgress']);
+  knownKeys(options, known, '[loadModel] the options', RESOLVE_KINDS);
   const { dtype, device, base } = options;
   if (dtype !== undefined) oneOf(dtype, DTYPES, '[loadModel] dtype');
   if (device !== undefined) nonEmptyString(device, '[loadModel] device');

@@ -12,7 +12,7 @@ import { withLock } from '../engine/lock.js';
 import { creamCache, type Environment } from '../files/cache.js';
 import { withCallback } from '../files/callback.js';
 import { ModelError } from '../files/errors.js';
-import { optionsFault, shown } from '../files/options.js';
+import { optionsFault, property, shown, type OptionKinds } from '../files/options.js';
 import { writeToCache } from '../files/files.js';
 import { readText } from '../files/read.js';
 import { cachedHubModel, fetchHubModel, type HubModel } from './hub-model.js';
@@ -48,6 +48,13 @@ export const RESOLVE_OPTIONS: readonly string[] = Object.keys({
   signal: true,
   env: true,
 } satisfies Record<keyof ResolveOptions, true>);
+
+/** What their values must be. */
+export const RESOLVE_KINDS: OptionKinds = {
+  callbacks: ['onProgress'],
+  flags: ['offline'],
+  objects: ['env'],
+};
 
 /** The files of a model. */
 export interface ResolvedModel {
@@ -100,8 +107,8 @@ export async function resolveModel(
 ): Promise<ResolvedModel> {
   if (typeof name !== 'string' || name === '')
     throw new ModelError(
-      'ERR_NOT_FOUND',
-      `The name of a model must be a non-empty string, got ${JSON.stringify(name) ?? 'undefined'}.`,
+      'ERR_INVALID_ARGUMENT',
+      `The name of a model must be a non-empty string, got ${shown(name)}.`,
     );
   checkOptions(options);
   return withCallback(options.onProgress, options.signal, (onProgress, signal) =>
@@ -131,10 +138,10 @@ async function resolveNamed(name: string, options: ResolveOptions): Promise<Reso
 }
 
 function checkOptions(options: ResolveOptions): void {
-  const { cacheDir } = options;
   const where = '[resolveModel] the options';
+  const cacheDir = property(options, 'cacheDir');
   const fault =
-    optionsFault(options, RESOLVE_OPTIONS, where, ['onProgress']) ??
+    optionsFault(options, RESOLVE_OPTIONS, where, RESOLVE_KINDS) ??
     (cacheDir === undefined || (typeof cacheDir === 'string' && cacheDir !== '')
       ? undefined
       : `${where}: cacheDir must be a folder, got ${shown(cacheDir)}.`);
@@ -143,11 +150,11 @@ function checkOptions(options: ResolveOptions): void {
 
 /** Digest of the model's bytes, `hub:…` or `sha256:…`; reads a local model once from end to end. */
 export async function modelDigest(model: ResolvedModel, signal?: AbortSignal): Promise<string> {
-  if (typeof (model as Partial<ResolvedModel> | undefined)?.path !== 'string')
-    throw new ModelError(
-      'ERR_INVALID_ARGUMENT',
-      `modelDigest() takes what resolveModel() returned, got ${shown(model)}.`,
-    );
+  const fault =
+    typeof property(model, 'path') === 'string'
+      ? optionsFault({ signal }, ['signal'], '[modelDigest] the arguments')
+      : `modelDigest() takes what resolveModel() returned, got ${shown(model)}.`;
+  if (fault !== undefined) throw new ModelError('ERR_INVALID_ARGUMENT', fault);
   const own = model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
   if (!model.base) return own;
   return `sha256:${createHash('sha256')

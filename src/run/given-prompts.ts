@@ -43,7 +43,7 @@ export async function locatePrompts(
   }: { directory: string; records: Records; resumed: boolean; signal: AbortSignal },
 ): Promise<Recipe> {
   if (recipe.prompts.source !== PROGRAM) {
-    if (given !== undefined)
+    if (given != null)
       throw new RunError(
         'ERR_RECIPE',
         `prompts.source is ${shown(recipe.prompts.source)}, but run() was given prompts: set ` +
@@ -52,8 +52,8 @@ export async function locatePrompts(
     return recipe;
   }
   const path = join(directory, GIVEN_PROMPTS);
-  if (!existsSync(path) || (given !== undefined && !resumed)) {
-    if (given === undefined) throw noProgram();
+  if (!existsSync(path) || (given != null && !resumed)) {
+    if (given == null) throw noProgram();
     const rows = await rowsOf(given, signal);
     await onDisk(path, () => records.write(GIVEN_PROMPTS, toJsonl(rows)));
   }
@@ -79,13 +79,16 @@ export function noProgram(): RunError {
 async function rowsOf(given: PromptRows, signal: AbortSignal): Promise<object[]> {
   const rows: object[] = [];
   for await (const row of untilStopped(given, signal)) {
+    const prompt = `Prompt ${rows.length} of those that run() was given`;
     if (typeof row === 'string') rows.push({ prompt: row });
-    else if (typeof row === 'object' && row !== null && !Array.isArray(row)) rows.push(row);
-    else
+    else if (typeof row === 'object' && row !== null && !Array.isArray(row)) {
+      refuseUnwritable(row, prompt);
+      rows.push(row);
+    } else
       throw new RunError(
         'ERR_RUN_DATA',
-        `Prompt ${rows.length} of those that run() was given is ${shown(row)}: give text, or an ` +
-          'object with prompt, messages, instruction or question.',
+        `${prompt} is ${shown(row)}: give text, or an object with prompt, messages, instruction ` +
+          'or question.',
       );
   }
   if (rows.length === 0)
@@ -107,5 +110,19 @@ async function* untilStopped(given: PromptRows, signal: AbortSignal): AsyncGener
   } finally {
     const closed = rows.return().catch(() => {});
     if (!signal.aborted) await closed;
+  }
+}
+
+/** @throws RunError for a row with a value that JSON does not have, e.g. a bigint */
+function refuseUnwritable(row: object, prompt: string): void {
+  try {
+    JSON.stringify(row);
+  } catch (cause) {
+    const reason = (cause as Error).message.split('\n')[0]!;
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${prompt} cannot be written as JSON (${reason}): give texts, numbers and lists.`,
+      { cause },
+    );
   }
 }

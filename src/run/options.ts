@@ -1,5 +1,5 @@
 /** Options of run() and their checks. */
-import { invalid, knownKeys, list, nonEmptyString, shown } from '../engine/arguments.js';
+import { invalid, knownKeys, list, nonEmptyString, property, shown } from '../engine/arguments.js';
 import type { ModelProgress } from '../models/resolve.js';
 import type { RewardFunction } from '../reward/external.js';
 import type { PromptRows } from './given-prompts.js';
@@ -52,22 +52,21 @@ const KEYS = Object.keys({
   prompts: true,
   until: true,
 } satisfies Record<keyof RunOptions, true>);
-const CALLBACKS = ['onModelProgress', 'rewards', 'onMetrics', 'until'];
+const KINDS = { callbacks: ['onModelProgress', 'rewards', 'onMetrics', 'until'] };
 
 /** @throws CreamError ERR_INVALID_ARGUMENT */
 export function checkRunOptions(options: RunOptions): void {
-  knownKeys(options, KEYS, '[run] the options', CALLBACKS);
+  knownKeys(options, KEYS, '[run] the options', KINDS);
   nonEmptyString(options.directory, '[run] directory');
   for (const sink of list(options.sinks ?? [], '[run] sinks')) {
-    const { name, log } = (sink ?? {}) as Partial<MetricsSink>;
+    const [name, log] = [property(sink, 'name'), property(sink, 'log')];
     if (typeof name !== 'string' || name === '' || typeof log !== 'function')
       throw invalid(`[run] a sink must have a name and a function log, got ${shown(sink)}.`);
   }
   const { prompts } = options;
-  const rows = prompts as Partial<Iterable<unknown> & AsyncIterable<unknown>> | undefined;
-  if (
-    typeof rows === 'string' ||
-    (rows !== undefined && rows[Symbol.iterator] === undefined && !rows[Symbol.asyncIterator])
-  )
+  const iterates = [Symbol.iterator, Symbol.asyncIterator].some(
+    (name) => typeof property(prompts, name) === 'function',
+  );
+  if (prompts != null && (typeof prompts === 'string' || !iterates))
     throw invalid(`[run] prompts must be an array or an (async) iterable, got ${shown(prompts)}.`);
 }

@@ -13,8 +13,9 @@ import {
   type Document,
   type Node,
 } from 'yaml';
-import type { z } from 'zod';
+import { property, unreadable } from '../files/options.js';
 import { RunError } from './errors.js';
+import { messages, sentence, type Finding, type Path } from './recipe-messages.js';
 import { withoutEffect } from './recipe-effect.js';
 import { recipeSchema, type Recipe } from './recipe.js';
 import { sft as sftSchema } from './recipe-training.js';
@@ -26,7 +27,6 @@ const MAX_ALIASES = 100;
 /** Options of the YAML parser: a message is one sentence, and nothing is printed. */
 export const YAML = { prettyErrors: false, logLevel: 'error' } as const;
 
-type Path = readonly PropertyKey[];
 /** `key=value` as given to --set, or another flag with the key that it sets. */
 export type Override =
   | string
@@ -52,8 +52,7 @@ export function parseRecipe(
   name: string,
   overrides: readonly Override[] = [],
 ): Recipe {
-  const given: unknown = overrides;
-  if (typeof text !== 'string' || typeof name !== 'string' || !Array.isArray(given))
+  if (typeof text !== 'string' || typeof name !== 'string' || !areOverrides(overrides))
     throw new RunError(
       'ERR_RECIPE',
       'parseRecipe() takes the YAML as text, a name for messages, and a list of key=value texts.',
@@ -96,6 +95,17 @@ export function parseRecipe(
   throw new RunError('ERR_RECIPE', listed([...new Set(found)]));
 }
 
+function areOverrides(overrides: unknown): boolean {
+  const isOverride = (one: unknown): boolean =>
+    typeof one === 'string' ||
+    ['label', 'key', 'value'].every((name) => typeof property(one, name) === 'string');
+  try {
+    return Array.isArray(overrides) && overrides.every(isOverride);
+  } catch {
+    return false; // a Proxy
+  }
+}
+
 /** Mistakes that are shown at once; a file that is no recipe has thousands. */
 const MOST_MISTAKES = 20;
 
@@ -105,24 +115,35 @@ function listed(mistakes: readonly string[]): string {
   return [...lines, ...(more > 0 ? [`and ${more} more mistakes`] : [])].join('\n');
 }
 
-/** @throws RunError unless `recipe` is complete, as parseRecipe() returns it */
-export function checkRecipe(recipe: Recipe): void {
-  const parsed = recipeSchema.safeParse(recipe);
+/**
+ * @param caller the function that was given it, for the message. @throws RunError unless `recipe`
+ *   is complete, as parseRecipe() returns it
+ */
+export function checkRecipe(recipe: Recipe, caller = 'run()'): void {
+  let parsed: ReturnType<typeof recipeSchema.safeParse>;
+  try {
+    parsed = recipeSchema.safeParse(recipe);
+  } catch (error) {
+    throw new RunError('ERR_RECIPE', unreadable(`[${caller}] the recipe`, error));
+  }
   const [issue] = parsed.success ? [] : parsed.error.issues;
   const [mistake] = issue ? messages(issue, recipe) : [];
   const missing = parsed.success ? firstDifference(parsed.data, recipe)?.key : undefined;
   if (mistake === undefined && missing === undefined) return;
   throw new RunError(
     'ERR_RECIPE',
-    'run() takes a complete recipe, as parseRecipe() returns it: ' +
+    `${caller} takes a complete recipe, as parseRecipe() returns it: ` +
       (mistake === undefined
         ? `${missing} is missing.`
         : `${mistake.path.length > 0 ? `${mistake.path.join('.')}: ` : 'it '}${mistake.message}.`),
   );
 }
 
-/** The complete recipe as YAML; equal recipes give equal text. */
+/**
+ * The complete recipe as YAML; equal recipes give equal text. @throws RunError for another value
+ */
 export function recipeText(recipe: Recipe): string {
+  checkRecipe(recipe, 'recipeText()');
   return stringify(recipe, { lineWidth: 0 });
 }
 
@@ -248,118 +269,6 @@ function put(section: Record<string, unknown>, key: string, value: unknown): voi
   });
 }
 
-export interface Finding {
-  path: Path;
-  message: string;
-  /** The message is about the key, not its value. */
-  key?: boolean;
-}
-
-/** Messages of a zod issue, with the expected and the given value. */
-export function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
-  const got = shown(valueAt(data, issue.path));
-  const found = (message: string): Finding[] => [{ path: issue.path, message }];
-  switch (issue.code) {
-    case 'unrecognized_keys':
-      return issue.keys.map((key) => ({
-        path: [...issue.path, key],
-        message: `unknown key${suggestion(key, issue.path)}`,
-        key: true,
-      }));
-    case 'invalid_type':
-      return found(`must be ${expected(issue.expected)}, got ${got}`);
-    case 'invalid_value':
-      return found(`must be one of ${issue.values.join(', ')}; got ${got}`);
-    case 'too_small':
-      if (issue.origin === 'string' || issue.origin === 'array') return found('must not be empty');
-      return found(
-        `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}, got ${got}`,
-      );
-    case 'too_big':
-      if (issue.origin === 'array') return found(`must have at most ${issue.maximum} entries`);
-      return found(
-        `must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}, got ${got}`,
-      );
-    case 'invalid_union':
-      return found(
-        `must be text or ${issue.path.at(-1) === 'source' ? 'a list of texts' : 'null'}, ` +
-          `got ${got}`,
-      );
-    default:
-      return found(`${issue.message}, got ${got}`);
-  }
-}
-
-function expected(type: string): string {
-  return (
-    {
-      number: 'a number',
-      int: 'a whole number',
-      string: 'text',
-      boolean: 'true or false',
-      object: 'a section of `key: value` lines',
-      array: 'a list',
-    }[type] ?? type
-  );
-}
-
-function shown(value: unknown): string {
-  if (value === undefined || value === null) return 'nothing';
-  if (typeof value === 'string')
-    return `the text '${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
-  if (Array.isArray(value)) return 'a list';
-  return typeof value === 'object' ? 'a section' : String(value);
-}
-
-/** Renamed keys: old name → current name. */
-const RENAMED: Readonly<Record<string, string>> = {
-  block_prompts: 'save_prompts', // glossary-ok
-  max_batch_tokens: 'max_num_batched_tokens', // glossary-ok
-  max_rows: 'max_num_seqs', // glossary-ok
-};
-
-/** The current name of a renamed key, else the nearest key by edit distance, else all keys. */
-function suggestion(key: string, path: Path): string {
-  if (Object.hasOwn(RENAMED, key)) return `; it is called '${RENAMED[key]}' now`;
-  let schema: unknown = recipeSchema.parse({});
-  for (const part of path) schema = (schema as Record<PropertyKey, unknown> | undefined)?.[part];
-  const known = typeof schema === 'object' && schema !== null ? Object.keys(schema) : [];
-  const [nearest] = known
-    .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name) }))
-    .sort((a, b) => a.distance - b.distance);
-  if (nearest && nearest.distance <= Math.max(2, Math.floor(key.replaceAll('_', '').length / 3)))
-    return `; did you mean '${nearest.name}'?`;
-  return `; known here: ${known.join(', ')}`;
-}
-
-/** Levenshtein distance of the two words without `_`. */
-export function editDistance(a: string, b: string): number {
-  const [x, y] = [a.replaceAll('_', ''), b.replaceAll('_', '')];
-  let previous = Array.from({ length: y.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= x.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= y.length; j++) {
-      row[j] = Math.min(
-        previous[j]! + 1,
-        row[j - 1]! + 1,
-        previous[j - 1]! + (x[i - 1] === y[j - 1] ? 0 : 1),
-      );
-    }
-    previous = row;
-  }
-  return previous[y.length]!;
-}
-
-function valueAt(data: unknown, path: Path): unknown {
-  let value = data;
-  for (const part of path)
-    value =
-      typeof value === 'object' && value !== null
-        ? (value as Record<PropertyKey, unknown>)[part]
-        : undefined;
-  return value;
-}
-
 /** Offset of the value (or key) at `path`; that of the nearest enclosing node if it is absent. */
 function offsetOf(document: Document.Parsed, path: Path, key = false): number {
   let node: Node | null | undefined = document.contents;
@@ -387,13 +296,4 @@ function offsetOf(document: Document.Parsed, path: Path, key = false): number {
     }
   }
   return offset;
-}
-
-export function sentence(message: string): string {
-  const text = message.split('\n')[0]!.replace(/\.$/, '');
-  if (text.includes('Maximum call stack')) return 'the settings are nested too deeply';
-  if (text === 'Map keys must be unique') return 'this key stands twice in its section; keep one';
-  if (text.startsWith('Source contains multiple documents'))
-    return 'a second document (`---`) begins here; a recipe is one';
-  return text;
 }

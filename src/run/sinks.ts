@@ -73,9 +73,10 @@ export class Outlets {
     options: OutletOptions,
     private readonly warn: (message: string) => void,
   ) {
-    const { directory, sinks = [], signal, onMetrics = () => {} } = options;
+    const { directory, signal } = options;
     const { lastWaitMs = LAST_WAIT_MS, stoppedWaitMs = STOPPED_WAIT_MS } = options;
-    this.onMetrics = heeded(onMetrics, (error) => this.callbackFails(error));
+    const sinks = options.sinks ?? [];
+    this.onMetrics = heeded(options.onMetrics ?? (() => {}), (error) => this.callbackFails(error));
     const names = sinks.map(({ name }) => name);
     const twice = names.find((name, i) => names.indexOf(name) !== i);
     if (twice !== undefined)

@@ -6,14 +6,8 @@ import { createHash } from 'node:crypto';
 import { isMap, LineCounter, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { RunError } from './errors.js';
-import {
-  type Finding,
-  messages,
-  type Override,
-  parseRecipe,
-  sentence,
-  YAML,
-} from './recipe-file.js';
+import { parseRecipe, YAML, type Override } from './recipe-file.js';
+import { messages, sentence, type Finding } from './recipe-messages.js';
 import type { Recipe } from './recipe.js';
 
 const MOST_RUNS = 1000;

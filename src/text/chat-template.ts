@@ -7,7 +7,7 @@
  * messages and the token names, and runs under limits of time and size.
  */
 import { strip } from '../data/white-space.js';
-import { optionsFault, shown } from '../files/options.js';
+import { optionsFault, property, shown, unreadable } from '../files/options.js';
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
 import { Environment, parse, tokenize } from './jinja-library.js';
@@ -32,6 +32,20 @@ export interface ChatTemplateOptions {
   date?: Date;
 }
 
+const TEMPLATE_OPTIONS = '[ChatTemplate] the options';
+
+/** Looks at the tag, because a jest test has a Date of its own. */
+function isDate(value: unknown): boolean {
+  try {
+    return (
+      Object.prototype.toString.call(value) === '[object Date]' &&
+      Number.isFinite((value as Date).getTime())
+    );
+  } catch {
+    return false;
+  }
+}
+
 const MAX_RANGE = 1_000_000;
 /** A content that no template changes or contains. */
 const PROBE = 'cream0probe0content';
@@ -54,11 +68,15 @@ export class ChatTemplate {
   ) {
     const fault =
       typeof source === 'string'
-        ? optionsFault(options, ['specialTokens', 'date'], '[ChatTemplate] the options')
+        ? optionsFault(options, ['specialTokens', 'date'], TEMPLATE_OPTIONS, {
+            objects: ['specialTokens'],
+          })
         : `[ChatTemplate] the template must be text, got ${shown(source)}.`;
-    if (fault !== undefined) throw new TextError('ERR_INVALID_ARGUMENT', fault);
+    if (fault !== undefined) throw refused(fault);
     this.specialTokens = options.specialTokens ?? {};
     this.date = options.date ?? new Date(Date.UTC(2024, 6, 26));
+    if (!isDate(this.date))
+      throw refused(`${TEMPLATE_OPTIONS}: date must be a valid Date, got ${shown(options.date)}.`);
     try {
       const lines = source.replace(/\r\n?/g, '\n'); // as jinja2 reads it
       this.program = withTimeLimit(() =>
@@ -79,8 +97,9 @@ export class ChatTemplate {
    * TextError.
    */
   render(messages: readonly Message[], options: { addGenerationPrompt: boolean }): string {
-    const fault = optionsFault(options, ['addGenerationPrompt'], '[render] the options');
-    if (fault !== undefined) throw new TextError('ERR_INVALID_ARGUMENT', fault);
+    const flags = ['addGenerationPrompt'];
+    const fault = optionsFault(options, flags, '[render] the options', { flags });
+    if (fault !== undefined) throw refused(fault);
     const { addGenerationPrompt } = options;
     checkMessages(messages);
     try {
@@ -108,6 +127,7 @@ export class ChatTemplate {
    * message, with a blank line between, as Gemma 3's template does.
    */
   fit(messages: readonly Message[]): readonly Message[] {
+    checkMessages(messages);
     const [system, user, ...rest] = messages;
     if (system?.role !== 'system' || user?.role !== 'user' || this.takesSystem()) return messages;
     return [
@@ -143,6 +163,7 @@ export class ChatTemplate {
    * white space around it.
    */
   answerText(answer: string): string {
+    if (typeof answer !== 'string') throw refused(`The answer must be text, got ${shown(answer)}.`);
     const { start, end } = (this.trimmed ??= this.trims());
     if (start && end) return strip(answer, 'both');
     if (start) return strip(answer, 'left');
@@ -247,31 +268,33 @@ const MAX_CONTENT = 2 ** 23;
 
 /** @throws TextError unless `messages` are some, each with a role and a content. */
 export function checkMessages(messages: readonly Message[]): void {
-  if (!Array.isArray(messages))
-    throw new TextError(
-      'ERR_INVALID_ARGUMENT',
-      `The messages must be a list of {role, content}, got ${shown(messages)}.`,
-    );
-  const given = messages as readonly Message[];
+  let given: readonly Message[];
+  try {
+    if (!Array.isArray(messages))
+      throw refused(`The messages must be a list of {role, content}, got ${shown(messages)}.`);
+    given = [...(messages as readonly Message[])];
+  } catch (error) {
+    throw error instanceof TextError ? error : refused(unreadable('The list of messages', error));
+  }
   if (given.length === 0)
-    throw new TextError(
-      'ERR_INVALID_ARGUMENT',
-      'The list of messages is empty; give at least one {role, content}.',
-    );
+    throw refused('The list of messages is empty; give at least one {role, content}.');
   given.forEach((message, i) => {
-    if (typeof message?.role !== 'string' || typeof message.content !== 'string') {
-      throw new TextError(
-        'ERR_INVALID_ARGUMENT',
-        `Message ${i + 1} of ${given.length} is ` +
-          `${JSON.stringify(message)?.slice(0, 80)}; role and content must both be strings.`,
-      );
-    }
+    const wrong = ['role', 'content'].find((key) => typeof property(message, key) !== 'string');
+    if (wrong === undefined) return;
+    const what =
+      typeof message === 'object' && message !== null
+        ? `has the ${wrong} ${shown(property(message, wrong))}`
+        : `is ${shown(message)}`;
+    throw refused(
+      `Message ${i + 1} of ${given.length} ${what}; role and content must both be strings.`,
+    );
   });
   const length = given.reduce((sum, { content }) => sum + content.length, 0);
   if (length > MAX_CONTENT)
-    throw new TextError(
-      'ERR_INVALID_ARGUMENT',
+    throw refused(
       `The messages have ${length} characters, more than a chat template is run on ` +
         `(${MAX_CONTENT}); shorten them.`,
     );
 }
+
+const refused = (message: string): TextError => new TextError('ERR_INVALID_ARGUMENT', message);

@@ -6,7 +6,7 @@
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { EncoderThread } from './encoder-thread.js';
-import { optionsFault, shown } from '../files/options.js';
+import { isPlain, optionsFault, property, shown, unreadable } from '../files/options.js';
 import { forEach, inTurns, STEP_ITEMS, type Steps } from '../files/steps.js';
 import { TextError } from './errors.js';
 import { refuseUnknownKeys } from './gguf-keys.js';
@@ -31,7 +31,7 @@ export interface DecodeOptions {
  * results of `push` and `end`, concatenated, are `decode(all ids)`.
  */
 export interface StreamDecoder {
-  push(ids: readonly number[]): string;
+  push(ids: readonly number[] | Int32Array): string;
   end(): string;
 }
 
@@ -50,8 +50,8 @@ export async function loadTokenizer(
   source: TokenizerSource,
   options: { signal?: AbortSignal } = {},
 ): Promise<Tokenizer> {
-  const { folder, gguf } = (source ?? {}) as { folder?: unknown; gguf?: unknown };
-  if (typeof folder !== 'string' && (typeof gguf !== 'object' || gguf === null))
+  const [folder, gguf] = [property(source, 'folder'), property(source, 'gguf')];
+  if (typeof folder !== 'string' && !isPlain(gguf))
     throw new TextError(
       'ERR_INVALID_ARGUMENT',
       '[loadTokenizer] the source must be {folder} with a path or {gguf} with metadata, got ' +
@@ -60,9 +60,9 @@ export async function loadTokenizer(
   refuseFault(optionsFault(options, ['signal'], '[loadTokenizer] the options'));
   const { signal } = options;
   const parts =
-    'folder' in source
-      ? await readFolder(source.folder, signal)
-      : await inTurns(readMetadata(source.gguf), signal);
+    typeof folder === 'string'
+      ? await readFolder(folder, signal)
+      : await inTurns(readMetadata(gguf as Metadata), signal);
   return inTurns(Tokenizer.of(parts), signal);
 }
 
@@ -141,7 +141,7 @@ export class Tokenizer {
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
     checkText(text);
-    refuseFault(optionsFault(options, ['addSpecialTokens'], '[encode] the options'));
+    refuseFault(optionsFault(options, ['addSpecialTokens'], '[encode] the options', ENCODE_KINDS));
     try {
       return this.encoder.encode(text, options.addSpecialTokens ?? false);
     } catch (error) {
@@ -160,7 +160,10 @@ export class Tokenizer {
     options: { addSpecialTokens?: boolean; signal?: AbortSignal } = {},
   ): Promise<number[]> {
     checkText(text);
-    refuseFault(optionsFault(options, ['addSpecialTokens', 'signal'], '[encode] the options'));
+    const keys = ['addSpecialTokens', 'signal'];
+    refuseFault(optionsFault(options, keys, '[encodeInSlices] the options', ENCODE_KINDS));
+    if (typeof after !== 'function')
+      refuseFault(`[encodeInSlices] the second argument must be a function, got ${shown(after)}.`);
     const { addSpecialTokens = false, signal } = options;
     if (!this.isQuick(text)) return this.encodeInThread(text, after, addSpecialTokens, signal);
     const ids: number[] = [];
@@ -187,6 +190,7 @@ export class Tokenizer {
    * those of the longest token. 0 if the normalizer may drop text.
    */
   fewestTokens(text: string): number {
+    checkText(text);
     const shrinks = this.encoder.mostShrinkage;
     if (shrinks === Infinity) return 0;
     return Math.floor(Buffer.byteLength(text) / (this.longest * shrinks));
@@ -196,10 +200,8 @@ export class Tokenizer {
    * Text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary are ignored.
    */
   decode(ids: readonly number[] | Int32Array, options: DecodeOptions = {}): string {
-    if (!Array.isArray(ids) && !ArrayBuffer.isView(ids))
-      refuseFault(`[decode] the ids must be a list of token ids, got ${shown(ids)}.`);
     const decoder = this.streamDecoder(options);
-    return decoder.push(ids as readonly number[]) + decoder.end();
+    return decoder.push(ids) + decoder.end();
   }
 
   /** The id of a token as it stands in the vocabulary. */
@@ -209,7 +211,7 @@ export class Tokenizer {
 
   /** The token of an id as it stands in the vocabulary. */
   idToToken(id: number): string | undefined {
-    return this.tokens[id];
+    return Number.isInteger(id) ? this.tokens[id] : undefined;
   }
 
   /** Whether decode() leaves the token out with skipSpecialTokens. */
@@ -228,11 +230,13 @@ export class Tokenizer {
 
   /** A decoder for ids that arrive one after the other. */
   streamDecoder(options: DecodeOptions = {}): StreamDecoder {
-    refuseFault(optionsFault(options, ['skipSpecialTokens'], '[decode] the options'));
+    const flags = ['skipSpecialTokens'];
+    refuseFault(optionsFault(options, flags, '[decode] the options', { flags }));
     const { skipSpecialTokens = false } = options;
     const stream = this.decoding.stream();
     return {
       push: (ids) => {
+        checkIds(ids);
         let text = '';
         for (const id of ids) {
           const token = this.tokens[id];
@@ -355,6 +359,24 @@ function specialTokens(config: Record<string, unknown>): Record<string, string> 
 
 function refuseFault(fault: string | undefined): void {
   if (fault !== undefined) throw new TextError('ERR_INVALID_ARGUMENT', fault);
+}
+
+const ENCODE_KINDS = { flags: ['addSpecialTokens'] };
+
+/** Ids without a token are let through: the embedding may have more rows than the vocabulary. */
+function checkIds(ids: readonly number[] | Int32Array): void {
+  try {
+    if (!Array.isArray(ids) && !(ArrayBuffer.isView(ids) && 'length' in ids))
+      refuseFault(`[decode] the ids must be a list of token ids, got ${shown(ids)}.`);
+    for (let i = 0; i < ids.length; i++)
+      if (!Number.isSafeInteger(ids[i]))
+        refuseFault(
+          `[decode] the id at position ${i} must be a whole number, got ${shown(ids[i])}.`,
+        );
+  } catch (error) {
+    if (error instanceof TextError) throw error;
+    refuseFault(unreadable('[decode] the list of ids', error));
+  }
 }
 
 function checkText(text: string): void {

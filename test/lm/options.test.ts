@@ -13,6 +13,7 @@ import {
   parseRecipe,
   readGguf,
   readRows,
+  recipeText,
   resolveModel,
   run,
   toTrl,
@@ -55,6 +56,22 @@ const CASES: Record<string, [call: () => unknown, message: string]> = {
     () => resolveModel(folder, { ofline: true } as never),
     'no option "ofline"',
   ],
+  'loadModel: NaN': [() => loadModel(NaN as never), 'must be a non-empty string, got NaN.'],
+  'loadModel: a function': [() => loadModel((() => 1) as never), 'string, got a function.'],
+  'loadModel: a symbol': [() => loadModel(Symbol('s') as never), 'string, got Symbol(s).'],
+  'loadModel: a text for offline': [
+    () => loadModel('some-org/none', { offline: 'false' as never }),
+    '[loadModel] the options: offline must be true or false, got "false".',
+  ],
+  'loadModel: a text for env': [load({ env: 'x' }), 'env must be an object, got "x".'],
+  'loadModel: a Map': [
+    load(new Map()),
+    '[loadModel] the options must be an object, got an object of kind Map.',
+  ],
+  'encodePrompt: a signal for the options': [
+    () => lm.encodePrompt([], controller.signal as never),
+    '[encodePrompt] the options must be an object, got an object of kind AbortSignal.',
+  ],
   'modelDigest: a name': [() => modelDigest('x' as never), 'what resolveModel() returned'],
   'generate: a misspelt option': [
     generate({ maxTokens: 3 }),
@@ -83,6 +100,19 @@ const CASES: Record<string, [call: () => unknown, message: string]> = {
   ],
   'save: an empty name': [() => lm.save(''), '[save] the directory must be a non-empty string'],
   'save: dtype': [() => lm.save('x', { dtype: 'f16' as never }), "[save] dtype must be 'float32'"],
+  'score: a long completion': [() => lm.score('x', ['y'.repeat(5e6)]), 'A completion has at least'],
+  'score: a bigint': [
+    () => lm.score('x', ['a', 10n as never]),
+    'The completions must be a list of texts, got 10n at position 1.',
+  ],
+  'generate: a role': [
+    ask([{ role: 10n, content: 'a' }]),
+    'Message 1 of 1 has the role 10n; role and content must both be strings.',
+  ],
+  'snapshot: a text': [
+    () => lm.model.snapshot({ adapter: 'false' as never }),
+    'adapter must be true or false, got "false".',
+  ],
   'with: no model': [() => lm.with(null as never), '[with] a Model is needed, got null.'],
   'encodePrompt: text': [() => lm.encodePrompt('hi' as never), 'must be a list of {role, content}'],
   'encodePrompt: an option': [() => lm.encodePrompt([], { x: 1 } as never), 'no option "x"'],
@@ -116,6 +146,15 @@ const CASES: Record<string, [call: () => unknown, message: string]> = {
     () => lm.tokenizer.decode('a' as never),
     'must be a list of token ids',
   ],
+  'Tokenizer.decode: a fraction': [
+    () => lm.tokenizer.decode([1, 1.5]),
+    '[decode] the id at position 1 must be a whole number, got 1.5.',
+  ],
+  'Tokenizer.decode: a text as id': [() => lm.tokenizer.decode(['72' as never]), 'got "72".'],
+  'streamDecoder: a text': [
+    () => lm.tokenizer.streamDecoder().push('1' as never),
+    'must be a list of token ids, got "1".',
+  ],
   'Tokenizer.decode: an option': [
     () => lm.tokenizer.decode([1], { skipSpecial: true } as never),
     'no option "skipSpecial"',
@@ -143,6 +182,14 @@ const CASES: Record<string, [call: () => unknown, message: string]> = {
   'loadPreferences: a list': [() => loadPreferences([row] as never), 'a source must be the name'],
   'readRows: an option': [() => readRows(row, { column: ['a'] } as never), 'no option "column"'],
   'toTrl: a form': [() => toTrl([], 'chat' as never), 'conversational or standard, got "chat"'],
+  'toTrl: nothing in a list': [() => toTrl([null as never]), 'pair 1 of 1 is null; a pair has an'],
+  'toTrl: an empty object': [() => toTrl([{} as never]), 'pair 1 of 1 has the id undefined; a'],
+  'recipeText: a number': [() => recipeText(1 as never), 'recipeText() takes a complete recipe'],
+  'recipeText: a part': [() => recipeText({} as never), 'model is missing.'],
+  'parseRecipe: a number for an override': [
+    () => parseRecipe('iterations: 1', 'n', [1 as never]),
+    'a list of key=value texts.',
+  ],
   'parseRecipe: an object': [() => parseRecipe({} as never, 'x'), 'takes the YAML as text'],
   'parseRecipe: no name': [() => parseRecipe('iterations: 1', undefined as never), 'a name for'],
   'run: a name for a recipe': [start('quickstart', {}), 'run() takes a complete recipe'],
@@ -157,6 +204,13 @@ const CASES: Record<string, [call: () => unknown, message: string]> = {
   'run: a sink without log': [start(complete, { sinks: [{ name: 'a' }] }), 'a sink must have a'],
   'run: a controller': [start(complete, { signal: controller }), 'pass the signal of the Abort'],
   'run: a text for prompts': [start(complete, { prompts: 'abc' }), 'prompts must be an array or'],
+  'run: a bigint in a prompt': [
+    start(
+      { ...complete, prompts: { ...complete.prompts, source: 'program' } },
+      { prompts: [{ prompt: 'x', extra: { a: 1n } }] },
+    ),
+    'Prompt 0 of those that run() was given cannot be written as JSON',
+  ],
   'run: a number for prompts': [start(complete, { prompts: 5 }), 'prompts must be an array or an'],
 };
 
@@ -171,6 +225,21 @@ describe('a wrong argument is named', () => {
       message: expect.stringContaining(message),
     });
   });
+});
+
+it('the name of a model that is no text is a wrong argument', async () => {
+  for (const name of [10n, NaN, '', null])
+    await expect(loadModel(name as never)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+});
+
+it('null for an option of run() is its absence', async () => {
+  const model = { ...complete, model: folder };
+  for (const option of ['sinks', 'prompts', 'rewards', 'until', 'onMetrics', 'signal'])
+    await expect(start(model, { [option]: null })()).resolves.toBeUndefined();
+});
+
+it('ids beyond the vocabulary have no text, as rows of padding in an embedding', () => {
+  expect(lm.tokenizer.decode([99_999, -1])).toBe('');
 });
 
 it('a wrong option leaves no run directory behind', async () => {

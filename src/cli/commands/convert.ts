@@ -27,7 +27,8 @@ import {
   type Entries,
   type OfficialFile,
 } from '../../data/official.js';
-import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/preferences.js';
+import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
+import { toTrl } from '../../data/trl.js';
 import { describeUnread } from '../../data/unread-columns.js';
 import { adopt } from '../../run/stages/adopt.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
