@@ -103,7 +103,7 @@ export function checkReading(sources: unknown, options: object, flags?: readonly
       throw new DataError(`${where}: columns must be a list of names, and holds ${shown(column)}`);
 }
 
-/** The entries of a list, or another value as the only one. @throws DataError for a Proxy's error */
+/** A list's entries, or another value as the only one. @throws DataError for a Proxy's error */
 function readable(what: string, value: unknown): unknown[] {
   try {
     return Array.isArray(value) ? [...(value as unknown[])] : [value];

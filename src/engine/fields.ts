@@ -101,6 +101,16 @@ export const flag: Field<boolean, boolean> = {
   },
 };
 
+/** A flag or `auto`, the default, for which the addon takes undefined. */
+export const flagOrAuto: OptionalField<boolean | 'auto', boolean | undefined> = {
+  check: (value, where) => {
+    if (value !== 'auto' && typeof value !== 'boolean')
+      throw invalid(`${where} must be true, false or 'auto', got ${shown(value)}.`);
+    return value === 'auto' ? undefined : value;
+  },
+  default: () => 'auto',
+};
+
 /** An unsigned 64-bit number. */
 export const seed: Field<bigint | number, bigint> = { check: unsigned64 };
 

@@ -9,7 +9,6 @@ import {
   invalid,
   list,
   nonEmptyString,
-  shown,
   tokenIds,
   unsigned64,
   type TokenIds,
@@ -19,6 +18,7 @@ import {
   checkFields,
   choice,
   flag,
+  flagOrAuto,
   maybe,
   optional,
   real,
@@ -248,14 +248,7 @@ export const TRAINER_FIELDS = {
    * Activation checkpointing: keeps each layer's input only and recomputes the rest. Default
    * `auto`: on a GPU where training would not fit otherwise, never on the CPU.
    */
-  activationCheckpointing: {
-    check: (value: boolean | 'auto', where: string) => {
-      if (value === 'auto' || typeof value === 'boolean')
-        return value === 'auto' ? undefined : value;
-      throw invalid(`${where} must be true, false or 'auto', got ${shown(value)}.`);
-    },
-    default: (): 'auto' => 'auto',
-  },
+  activationCheckpointing: flagOrAuto,
   /**
    * Dtype of AdamW's two moments. `8bit` quantises them in blocks of 256 with one scale per block,
    * which takes a quarter of the memory. Default float32.

@@ -82,7 +82,8 @@ function firstFault(
   const kind = kindOf(options);
   if (typeof options !== 'object' || options === null || kind !== 'Object') {
     const other = typeof options === 'object' && options !== null && !Array.isArray(options);
-    return `${where} must be an object, got ${other ? `an object of kind ${kind}` : shown(options)}.`;
+    const got = other ? `an object of kind ${kind}` : shown(options);
+    return `${where} must be an object, got ${got}.`;
   }
   for (const [key, value] of Object.entries(options)) {
     if (!keys.includes(key)) return unknownKey(key, keys, where);

@@ -1,4 +1,4 @@
-/** The declarations for CommonJS name as values what `require('cream-lm')` returns, nothing else. */
+/** The declarations for CommonJS name as values what `require('cream-lm')` returns. */
 import { execFileSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { expect, it } from '@jest/globals';
