@@ -104,6 +104,13 @@ std::optional<bool> maybe_flag(const Napi::Object& from, const char* name) {
                                       : std::optional<bool>(from.Get(name).ToBoolean());
 }
 
+TokenBytes to_token_bytes(const Napi::Object& table) {
+  return {typed_array<uint8_t>(table.Get("bytes"), "tokenBytes.bytes", napi_uint8_array,
+                               "a Uint8Array"),
+          typed_array<uint32_t>(table.Get("offsets"), "tokenBytes.offsets", napi_uint32_array,
+                                "a Uint32Array")};
+}
+
 }  // namespace
 
 Tokens to_tokens(const Napi::Value& value, const char* name) {
@@ -123,7 +130,18 @@ DType to_dtype(const Napi::Value& value) {
   wrong(value.Env(), "dtype", "'float32' or 'bfloat16'");
 }
 
-GenerationRequest to_generation_request(const Napi::Value& value) {
+std::shared_ptr<const TokenBytes> TokenBytesCopy::of(const Napi::Value& given) {
+  const Napi::Object table = object(given, "tokenBytes");
+  const Napi::Value bytes = table.Get("bytes"), offsets = table.Get("offsets");
+  if (copy_ && bytes.StrictEquals(bytes_.Value()) && offsets.StrictEquals(offsets_.Value()))
+    return copy_;
+  copy_ = std::make_shared<const TokenBytes>(to_token_bytes(table));
+  bytes_ = Napi::Persistent(bytes.As<Napi::Object>());
+  offsets_ = Napi::Persistent(offsets.As<Napi::Object>());
+  return copy_;
+}
+
+GenerationRequest to_generation_request(const Napi::Value& value, TokenBytesCopy& token_bytes) {
   const Napi::Object from = object(value, "request");
   GenerationRequest request;
   request.prompts =
@@ -143,13 +161,8 @@ GenerationRequest to_generation_request(const Napi::Value& value) {
   sampling.stop_strings = each<std::string>(
       from.Get("stopStrings"), "stopStrings",
       [](const Napi::Value& text) { return text.As<Napi::String>().Utf8Value(); });
-  if (!from.Get("tokenBytes").IsUndefined()) {
-    const Napi::Object bytes = object(from.Get("tokenBytes"), "tokenBytes");
-    request.token_bytes = typed_array<uint8_t>(bytes.Get("bytes"), "tokenBytes.bytes",
-                                               napi_uint8_array, "a Uint8Array");
-    request.token_byte_offsets = typed_array<uint32_t>(bytes.Get("offsets"), "tokenBytes.offsets",
-                                                       napi_uint32_array, "a Uint32Array");
-  }
+  if (!from.Get("tokenBytes").IsUndefined())
+    request.token_bytes = token_bytes.of(from.Get("tokenBytes"));
   request.seed = key64(from, "seed");
   request.iteration = static_cast<uint32_t>(integer(from, "iteration"));
   request.max_num_seqs = integer(from, "maxNumSeqs");

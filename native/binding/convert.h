@@ -6,6 +6,7 @@
 
 #include <napi.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,20 @@
 
 namespace cream::binding {
 
+// The engine's copy of the tokenBytes of a model's requests. They are arrays of its tokenizer that
+// do not change, so they are copied once and not for each of thousands of completions.
+class TokenBytesCopy {
+ public:
+  std::shared_ptr<const TokenBytes> of(const Napi::Value& given);
+
+ private:
+  Napi::ObjectReference bytes_, offsets_;  // the arrays that were copied
+  std::shared_ptr<const TokenBytes> copy_;
+};
+
 Tokens to_tokens(const Napi::Value& value, const char* name);  // Int32Array
 DType to_dtype(const Napi::Value& value);                      // "float32" | "bfloat16"
-GenerationRequest to_generation_request(const Napi::Value& value);
+GenerationRequest to_generation_request(const Napi::Value& value, TokenBytesCopy& token_bytes);
 ScoringRequest to_scoring_request(const Napi::Value& value);
 ClassificationRequest to_classification_request(const Napi::Value& value);
 TrainerParams to_trainer_params(const Napi::Value& value);

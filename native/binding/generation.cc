@@ -37,7 +37,8 @@ GenerationCallbacks callbacks_of(const std::shared_ptr<Job>& job,
 
 Napi::Value ModelHandle::generate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto request = std::make_shared<GenerationRequest>(to_generation_request(info[0]));
+    auto request =
+        std::make_shared<GenerationRequest>(to_generation_request(info[0], token_bytes_));
     auto result = std::make_shared<GenerationEnd>();
     Engine* const engine = engine_.get();
     const auto begin = [engine, request, result](const std::shared_ptr<Job>& job) {

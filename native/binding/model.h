@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include "binding/convert.h"
 #include "binding/job.h"
 
 namespace cream::binding {
@@ -45,6 +46,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   EnginePtr engine_;
+  TokenBytesCopy token_bytes_;
 };
 
 // Handle of an engine's trainer, by its number. Garbage collection of the handle ends the trainer,

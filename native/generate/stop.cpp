@@ -14,11 +14,13 @@ StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request)
     invariant(!text.empty(), "a stop string is empty");
     longest_stop_string_ = std::max(longest_stop_string_, text.size());
   }
-  const auto& offsets = request.token_byte_offsets;
   if (longest_stop_string_ == 0) return;
   // The offsets index native memory, and only their types are checked before.
-  if (offsets.size() < 2 || offsets.back() > request.token_bytes.size() ||
-      !std::is_sorted(offsets.begin(), offsets.end()))
+  const auto valid = [](const TokenBytes& table) {
+    return table.offsets.size() >= 2 && table.offsets.back() <= table.bytes.size() &&
+           std::is_sorted(table.offsets.begin(), table.offsets.end());
+  };
+  if (!request.token_bytes || !valid(*request.token_bytes))
     throw Error(ErrorCode::invalid_argument,
                 "[generate] stop strings need the bytes of every token: pass the tokenizer's "
                 "tokenBytes().");
@@ -55,11 +57,10 @@ bool StopRule::completes_stop_string(Sequence& sequence) const {
   const size_t token = sequence.tokens.back();
   size_t added = 0;
   // A padded vocabulary is larger than the tokenizer's.
-  if (token + 1 < request_.token_byte_offsets.size()) {
-    const uint32_t begin = request_.token_byte_offsets[token],
-                   end = request_.token_byte_offsets[token + 1];
-    sequence.tail.append(reinterpret_cast<const char*>(request_.token_bytes.data()) + begin,
-                         end - begin);
+  const auto& [bytes, offsets] = *request_.token_bytes;
+  if (token + 1 < offsets.size()) {
+    const uint32_t begin = offsets[token], end = offsets[token + 1];
+    sequence.tail.append(reinterpret_cast<const char*>(bytes.data()) + begin, end - begin);
     added = end - begin;
   }
   bool found = false;

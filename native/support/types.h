@@ -68,6 +68,13 @@ struct GenerationPrompt {
   uint32_t first_sample = 0;  // SampleKey::sample of the first one
 };
 
+// Bytes of each vocabulary entry: token i is bytes[offsets[i]] up to but without
+// bytes[offsets[i + 1]].
+struct TokenBytes {
+  std::vector<uint8_t> bytes;
+  std::vector<uint32_t> offsets;
+};
+
 struct GenerationRequest {
   std::vector<GenerationPrompt> prompts;
   SamplingParams sampling;
@@ -79,10 +86,8 @@ struct GenerationRequest {
   int64_t most_pages = 0, prefill_tokens = 0;
   bool stream_tokens = false;
   int64_t top_logprobs = 0;  // most likely tokens that are returned for each token
-  // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i]
-  // .. offsets[i+1]).
-  std::vector<uint8_t> token_bytes;
-  std::vector<uint32_t> token_byte_offsets;
+  // Needed for stop strings only. Thousands of requests at once share one table.
+  std::shared_ptr<const TokenBytes> token_bytes;
 };
 
 enum class FinishReason {

@@ -2,8 +2,8 @@
  * Turns a native job into a promise: handles AbortSignals and callbacks that throw, and gives
  * errors the caller's stack.
  */
-import { setMaxListeners } from 'node:events';
 import { heeded, warnOfLate } from '../files/callback.js';
+import { onAbort } from './abort.js';
 import type { NativeJob } from './addon.js';
 import { atOnce, type Turn } from './call-order.js';
 import { CreamError, fromNative } from './errors.js';
@@ -69,13 +69,11 @@ export function startJob<T>(
     begun.catch(() => {});
     throw fromNative(refused.by, caller);
   }
-  // One signal may end any number of calls at once, which is no leak.
-  if (signal instanceof EventTarget) setMaxListeners(0, signal);
-  signal?.addEventListener('abort', cancel, { once: true });
+  const forget = signal && onAbort(signal, cancel);
   const promise = begun
     .finally(() => {
       ended = true;
-      signal?.removeEventListener('abort', cancel);
+      forget?.();
     })
     .then(
       (value) => {

@@ -1,7 +1,7 @@
 /** From a checked body to running completions and their log-probs. */
 import type { LanguageModel } from '../lm/language-model.js';
 import { promptInSlices, textInSlices } from '../lm/sliced.js';
-import { Slices } from '../lm/slices.js';
+import { mapInSlices, Slices } from '../lm/slices.js';
 import { TextStream, type TextCompletion } from '../lm/text-stream.js';
 import { RequestError } from './errors.js';
 import type { ChatBody, CompletionBody } from './requests.js';
@@ -10,6 +10,8 @@ import type { ChatBody, CompletionBody } from './requests.js';
 const COMPLETION_TOKENS = 16;
 /** Prompts times n: what a body of the largest size may ask for would take days. */
 const MOST_COMPLETIONS = 4096;
+/** Cost of beginning a completion, as the number of characters that take as long to tokenise. */
+const BEGINNING = 500;
 
 /** The completions of a request, in the order of their `index`. */
 export interface Work {
@@ -43,15 +45,12 @@ export async function startCompletions(
 ): Promise<Work> {
   const prompts = promptsOf(body.prompt);
   checkCount(prompts.length, body.n ?? 1);
-  const slices = new Slices(signal);
-  const tokens: number[][] = [];
-  for (const one of prompts) {
-    if (typeof one !== 'string') tokens.push(one);
-    else {
-      refuseLong(lm, lm.tokenizer.fewestTokens(one), 'prompt', 'at least ');
-      tokens.push(await textInSlices(lm, one, slices, true));
-    }
-  }
+  const encode = (one: string | number[], slices: Slices): Promise<number[]> | number[] => {
+    if (typeof one !== 'string') return one;
+    refuseLong(lm, lm.tokenizer.fewestTokens(one), 'prompt', 'at least ');
+    return textInSlices(lm, one, slices, true);
+  };
+  const tokens = await mapInSlices(prompts, encode, signal);
   const limit = body.max_tokens ?? COMPLETION_TOKENS;
   return start(lm, { prompts: tokens, body, limit, topLogprobs: body.logprobs ?? 0 }, signal);
 }
@@ -106,12 +105,16 @@ function refuseLong(lm: LanguageModel, tokens: number, param: string, bound = ''
     );
 }
 
-/** Each completion is a separate request to the engine, which decodes them together. */
-function start(
+/**
+ * Each completion is a separate request to the engine, which decodes them together. They are begun
+ * in slices, since there may be thousands.
+ */
+async function start(
   lm: LanguageModel,
   { prompts, body, limit, topLogprobs }: Encoded,
   signal: AbortSignal,
-): Work {
+): Promise<Work> {
+  const slices = new Slices(signal);
   const stop = typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []);
   const context = lm.model.config.maxPositionEmbeddings;
   prompts.forEach((tokens, i) =>
@@ -126,22 +129,21 @@ function start(
     stopIds: lm.stopIds,
     ...(stop.length > 0 && { stopStrings: stop, tokenBytes: lm.tokenizer.tokenBytes() }),
   };
-  const streams = prompts.flatMap((tokens) =>
-    Array.from(
-      { length: body.n ?? 1 },
-      (_, firstSample) =>
+  const streams: TextStream[] = [];
+  for (const tokens of prompts)
+    for (let firstSample = 0; firstSample < (body.n ?? 1); firstSample++) {
+      const request = {
+        ...sampling,
+        maxNewTokens: Math.min(limit, context - tokens.length),
+        prompts: [{ tokens, firstSample }],
+      };
+      streams.push(
         new TextStream(lm.tokenizer, tokens, stop, (_, onTokens) =>
-          lm.model.generate(
-            {
-              ...sampling,
-              maxNewTokens: Math.min(limit, context - tokens.length),
-              prompts: [{ tokens, firstSample }],
-            },
-            { signal, onTokens },
-          ),
+          lm.model.generate(request, { signal, onTokens }),
         ),
-    ),
-  );
+      );
+      await slices.after(BEGINNING + tokens.length);
+    }
   return { streams, promptTokens: prompts.reduce((sum, tokens) => sum + tokens.length, 0) };
 }
 

@@ -16,9 +16,9 @@ const types = native('support/types.h');
 
 /** Bodies of the functions that take a JavaScript value, by name. */
 const bodies = new Map(
-  [...source.matchAll(/^\S.* (to_\w+)\(const Napi::\w+& \w+\) \{\n([\s\S]*?)^\}/gm)].map(
-    ([, name, body]) => [name!, body!],
-  ),
+  [
+    ...source.matchAll(/^\S.* (to_\w+)\(const Napi::\w+& \w+(?:, \w+& \w+)?\) \{\n([\s\S]*?)^\}/gm),
+  ].map(([, name, body]) => [name!, body!]),
 );
 
 /** Names that each_form() or each_setting() of types.h lists. */
@@ -59,8 +59,8 @@ const TABLES: Record<string, Record<string, string[]>> = {
   to_generation_request: {
     from: names(requests.GENERATION_FIELDS),
     prompt: names(requests.PROMPT_FIELDS),
-    bytes: ['bytes', 'offsets'],
   },
+  to_token_bytes: { table: ['bytes', 'offsets'] },
   to_scoring_request: {
     from: names(requests.SCORING_FIELDS),
     group: names(requests.GROUP_FIELDS),

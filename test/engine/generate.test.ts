@@ -120,6 +120,43 @@ describe('generate', () => {
   });
 });
 
+describe('the bytes of tokens', () => {
+  const request = (tokenBytes: { bytes: Uint8Array; offsets: Uint32Array }) => ({
+    prompts: [prompts[0]!],
+    stopIds: [],
+    stopStrings: ['never'],
+    tokenBytes,
+  });
+  const table = (size: number) => ({
+    bytes: new Uint8Array(size),
+    offsets: new Uint32Array(98).fill(size, 1),
+  });
+
+  it('are copied once for all requests that are given the same', async () => {
+    const tokenBytes = table(1 << 24);
+    const before = process.memoryUsage().rss;
+    const begun = Array.from({ length: 24 }, () => model.generate(request(tokenBytes)));
+    const grown = process.memoryUsage().rss - before;
+    for (const generation of begun) generation.cancel();
+    await Promise.allSettled(begun.map(({ stats }) => stats));
+    expect(grown).toBeLessThan(8 << 24);
+  });
+
+  it('are those of the request where they differ from those of the one before', async () => {
+    const stops = (bytes: Uint8Array) =>
+      model
+        .generate({
+          ...request({ bytes, offsets: Uint32Array.from({ length: 98 }, (_, i) => i) }),
+          stopStrings: ['a'],
+          maxNewTokens: 4,
+        })
+        .all();
+    const [all] = await stops(new Uint8Array(97).fill('a'.charCodeAt(0)));
+    const [none] = await stops(new Uint8Array(97).fill('b'.charCodeAt(0)));
+    expect([all!.finishReason, none!.finishReason]).toEqual(['stop', 'length']);
+  });
+});
+
 describe('concurrent generations', () => {
   const requests = Array.from({ length: 8 }, (_, i) => ({
     prompts: [{ tokens: [5 + i, 6, 7] }],

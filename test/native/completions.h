@@ -73,9 +73,10 @@ inline cream::GenerationRequest ragged_request(const RaggedShape& shape) {
 
 // Token table in which token i is the byte 'a' + i % 26.
 inline void spell(cream::GenerationRequest& request, uint32_t vocab = 96) {
-  for (uint32_t i = 0; i <= vocab; ++i) request.token_byte_offsets.push_back(i);
-  for (uint32_t i = 0; i < vocab; ++i)
-    request.token_bytes.push_back(static_cast<uint8_t>('a' + i % 26));
+  cream::TokenBytes table;
+  for (uint32_t i = 0; i <= vocab; ++i) table.offsets.push_back(i);
+  for (uint32_t i = 0; i < vocab; ++i) table.bytes.push_back(static_cast<uint8_t>('a' + i % 26));
+  request.token_bytes = std::make_shared<const cream::TokenBytes>(std::move(table));
 }
 
 }  // namespace check

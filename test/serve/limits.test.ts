@@ -151,6 +151,24 @@ describe('limits', () => {
   });
 });
 
+it('answers others while it begins thousands of completions with stop strings', async () => {
+  const { model } = lm;
+  const generate = model.generate.bind(model);
+  let begun = 0;
+  model.generate = (...given) => (begun++, generate(...given));
+  const stop = Array.from({ length: 64 }, (_, i) => `never${i}`);
+  const long = complete({ prompt: Array(2000).fill('a'), max_tokens: 1, stop });
+  const between = new Set<number>();
+  for (let ended = false; !ended; ended = begun === 2000) {
+    await new Promise(setImmediate);
+    if (begun > 0 && begun < 2000) between.add(begun);
+  }
+  const { choices } = (await (await long).json()) as { choices: unknown[] };
+  delete (model as Partial<typeof model>).generate;
+  expect(choices).toHaveLength(2000);
+  expect(between.size).toBeGreaterThan(10);
+});
+
 /** Tokens of a completion that takes minutes, however idle the machine is. */
 const ENDLESS = 100_000;
 

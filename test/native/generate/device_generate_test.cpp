@@ -128,7 +128,7 @@ CHECK_CASE(
   check_as_on_cpu(model, request);
   request.sampling.min_new_tokens = 4;
   check_as_on_cpu(model, request);
-  request.token_byte_offsets.clear();
+  request.token_bytes = nullptr;
   CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token",
                run(Place::device, model, request));
 }

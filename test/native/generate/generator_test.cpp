@@ -254,7 +254,10 @@ CHECK_CASE("generate: a completion ends with the token that completes a stop str
   const auto held = collect(model, request)[0];
   CHECK(held.tokens.size() >= 12 &&
         std::equal(held.tokens.begin(), held.tokens.end(), free[0].tokens.begin()));
-  request.token_byte_offsets.clear();
+  request.token_bytes = nullptr;
+  CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token",
+               collect(model, request));
+  request.token_bytes = std::make_shared<const TokenBytes>(TokenBytes{{'a', 'b'}, {0, 1, 3}});
   CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token",
                collect(model, request));
 }
