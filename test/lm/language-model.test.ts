@@ -200,7 +200,11 @@ describe('LanguageModel', () => {
 
   it('stops when its reader leaves, also before it has read or while it waits', async () => {
     const of = { code: 'ERR_ABORTED' };
-    const unread = (): TextStream => lm.stream('hi', { maxNewTokens: 200 });
+    // Long enough that it cannot end by itself before it is stopped.
+    const endless = tinyModel({ tokenizer: true, maxPositionEmbeddings: 32_768 });
+    await using long = await loadModel(endless, { dtype: 'float32' });
+    const whole = { maxNewTokens: 30_000, minNewTokens: 30_000 };
+    const unread = (): TextStream => long.stream('hi', whole);
     const returned = unread();
     await returned[Symbol.asyncIterator]().return();
     await expect(returned.completion).rejects.toMatchObject(of);
@@ -211,7 +215,7 @@ describe('LanguageModel', () => {
     Readable.from(destroyed).destroy();
     await expect(destroyed.completion).rejects.toMatchObject(of);
     // Nothing can be read before the last chunk: all of it could become the stop string.
-    const held = lm.stream('hi', { maxNewTokens: 200, stop: ['x'.repeat(5000)] });
+    const held = long.stream('hi', { ...whole, stop: ['x'.repeat(5000)] });
     const reading = held[Symbol.asyncIterator]();
     const next = expect(reading.next()).rejects.toMatchObject(of);
     await reading.return();

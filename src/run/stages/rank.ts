@@ -116,8 +116,8 @@ const REMEDIES: Record<SkipReason, (source: Recipe['reward']['source']) => strin
           'sample.temperature.'
         : source === 'function' || source === 'file'
           ? `The ${source === 'file' ? 'file of rewards' : 'reward function'} gave all ` +
-            'completions of a prompt the same number: give better ones a higher number. If the completions ' +
-            'themselves are equal, raise sample.temperature.'
+            'completions of a prompt the same number: give better ones a higher number. If the ' +
+            'completions themselves are equal, raise sample.temperature.'
           : 'Raise sample.temperature or sample.samples.',
   identical_pair: () => 'Raise sample.temperature or sample.samples.',
   empty_chosen: () => 'The best completions are empty: raise sample.min_new_tokens.',
