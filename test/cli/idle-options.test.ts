@@ -2,6 +2,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import { Command } from 'commander';
+import { addEval } from '../../src/cli/commands/eval.js';
+import { addPrefer } from '../../src/cli/commands/prefer.js';
+import { addTrain } from '../../src/cli/commands/train.js';
+import { addWinRate } from '../../src/cli/commands/win-rate.js';
+import { Progress } from '../../src/cli/progress.js';
 import { cream } from '../support/cli.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 
@@ -50,6 +56,15 @@ const pairs = file('pairs.jsonl', {
   weight: 1,
 });
 
+/** Runs a command within this process. */
+const command = async (...args: string[]): Promise<unknown> => {
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });
+  const cli = { signal: new AbortController().signal, progress: new Progress() };
+  for (const add of [addPrefer, addWinRate, addEval, addTrain]) add(program, cli);
+  program.commands.forEach((one) => one.copyInheritedSettings(program));
+  return program.parseAsync(args, { from: 'user' });
+};
+
 const PREFER = ['prefer', '--scores', 's', '--completions', 'c', '-o', 'p'];
 const WIN_RATE = ['win-rate', '--before', completions, '--after', completions, '--judge', 'j'];
 const COMPARE = ['eval', '--compare', answers, answers];
@@ -91,17 +106,21 @@ describe('has no effect', () => {
       `on pairs that have token ids and log-probs already, as those of ${pairs}`,
     ]),
   ])('%#', async (args, flag, where) => {
-    expect(await cream(...args)).toMatchObject({
+    await expect(command(...args)).rejects.toMatchObject({
+      code: 'ERR_RECIPE',
+      message: `${flag} has no effect ${where}; leave it out.`,
+    });
+  });
+
+  it('is wrong use of the command line', async () => {
+    expect(await cream(...PREFER, '--rewards', 'r')).toMatchObject({
       code: 2,
       stdout: '',
-      stderr: `cream: ${flag} has no effect ${where}; leave it out.\n`,
+      stderr: 'cream: --rewards has no effect where --reward-source is implicit; leave it out.\n',
     });
   });
 
   it('settings of evaluations in training are no options of eval', async () => {
-    expect(await cream('eval', '--every', '5')).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining("unknown option '--every'"),
-    });
+    await expect(command('eval', '--every', '5')).rejects.toThrow("unknown option '--every'");
   });
 });

@@ -331,7 +331,7 @@ describe('hub ids', () => {
 
   it.each([undefined, 5, ''])('%j is no name', async (name) => {
     await expect(resolveModel(name as string, { env })).rejects.toMatchObject({
-      code: 'ERR_NOT_FOUND',
+      code: 'ERR_INVALID_ARGUMENT',
       message: expect.stringMatching(/^The name of a model must be a non-empty string, got /),
     });
   });

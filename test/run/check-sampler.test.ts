@@ -228,7 +228,8 @@ describe('where sampler and scorer contradict each other', () => {
   });
 
   it('as for heads without a kernel that is the same for one row and for many', async () => {
-    const ran = await tinyRun([...SFT, `model=${SMALL_HEADS}`, 'sample.max_new_tokens=24']);
+    const settings = ['sample.max_new_tokens=24', 'rank.weighting=fixed'];
+    const ran = await tinyRun([...SFT, `model=${SMALL_HEADS}`, ...settings]);
     expect(warnings(ran.events)).toEqual([expect.stringContaining('This is rounding in bfloat16')]);
     expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, 'bfloat16'));
   });

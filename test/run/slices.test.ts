@@ -92,6 +92,7 @@ const wide = (): LanguageModel => {
     config: { value: config },
     generate: { value: ignored },
     score: { value: () => Promise.resolve(scored) },
+    prepared: { value: policy.model.prepared.bind(policy.model) },
   }) as LanguageModel['model'];
   return policy.with(model);
 };
