@@ -3,6 +3,8 @@
  * exact arithmetic can be 1e-16, and a ranking must not depend on that.
  */
 
+import { groupBy } from './group.js';
+
 /** The share of its terms by which a short sum can be wrong, with a wide margin. */
 const ROUNDING = 1e-12;
 
@@ -17,6 +19,21 @@ export function withTies(values: readonly number[], tolerance: number): number[]
     if (values[i]! - lowest <= tolerance) tied[i] = lowest;
     else lowest = values[i]!;
   }
+  return tied;
+}
+
+/** The same within each prompt; `toleranceOf` gets the positions of a prompt's values. */
+export function withTiesByPrompt(
+  of: readonly { prompt_id: string }[],
+  values: readonly number[],
+  toleranceOf: (places: readonly number[]) => number,
+): number[] {
+  const tied = [...values];
+  for (const places of groupBy([...values.keys()], (i) => of[i]!.prompt_id))
+    withTies(
+      places.map((i) => values[i]!),
+      toleranceOf(places),
+    ).forEach((value, k) => (tied[places[k]!] = value));
   return tied;
 }
 

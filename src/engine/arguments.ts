@@ -2,10 +2,10 @@
  * Checks of single arguments. Each returns the value or throws a CreamError with the code
  * ERR_INVALID_ARGUMENT; `where` begins the message and names the argument as the caller wrote it.
  */
-import { optionsFault, shown, unreadable, type OptionKinds } from '../files/options.js';
+import { kindOf, optionsFault, shown, unreadable, type OptionKinds } from '../files/options.js';
 import { CreamError } from './errors.js';
 
-export { property, shown } from '../files/options.js';
+export { kindOf, property, shown } from '../files/options.js';
 
 /** Token ids, each from 0 to vocabSize − 1. */
 export type TokenIds = Int32Array | readonly number[];
@@ -16,10 +16,7 @@ export function invalid(message: string): CreamError {
 }
 
 function isInt32Array(value: unknown): value is Int32Array {
-  // Compared by tag, not by constructor, because a jest test has an Int32Array of its own.
-  return (
-    ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Int32Array]'
-  );
+  return ArrayBuffer.isView(value) && kindOf(value) === 'Int32Array';
 }
 
 /** Token ids as the addon takes them: at least one, each from 0 to vocabSize − 1. */

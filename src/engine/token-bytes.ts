@@ -1,5 +1,5 @@
 /** The vocabulary as bytes, which a generation needs for stop strings. */
-import { invalid, property } from './arguments.js';
+import { invalid, kindOf, property } from './arguments.js';
 import type { Field } from './fields.js';
 
 /** The bytes of token i are `bytes[offsets[i]]` up to but without `bytes[offsets[i + 1]]`. */
@@ -11,9 +11,7 @@ export interface TokenBytes {
 export const tokenBytes: Field<TokenBytes, TokenBytes> = {
   check: (value) => {
     const [bytes, offsets] = [property(value, 'bytes'), property(value, 'offsets')];
-    // Compared by tag, not by constructor: a jest test has typed arrays of its own.
-    const tag = (value: unknown): string => Object.prototype.toString.call(value);
-    if (tag(bytes) !== '[object Uint8Array]' || tag(offsets) !== '[object Uint32Array]') {
+    if (kindOf(bytes) !== 'Uint8Array' || kindOf(offsets) !== 'Uint32Array') {
       throw invalid(
         '[generate] tokenBytes must hold bytes, a Uint8Array, and offsets, a Uint32Array, as ' +
           'the tokenizer makes them.',

@@ -21,8 +21,12 @@ function shownObject(value: object): string {
   }
 }
 
-/** `Object`, `Array`, `Map`, `Promise`, `Null` and so on. */
-const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+/**
+ * `Object`, `Array`, `Map`, `Promise`, `Null` and so on: by tag and not by constructor, because a
+ * jest test has typed arrays and dates of its own.
+ */
+export const kindOf = (value: unknown): string =>
+  Object.prototype.toString.call(value).slice(8, -1);
 
 /** Whether `value` has the form `{name: value, …}`; a list, Map, promise or signal has not. */
 export function isPlain(value: unknown): value is Record<string, unknown> {

@@ -11,7 +11,7 @@
 import { average } from '../data/average.js';
 import { groupBy, sampleKey } from '../data/group.js';
 import type { RewardRecord } from '../data/records.js';
-import { withTies } from '../data/ties.js';
+import { withTiesByPrompt } from '../data/ties.js';
 
 /** Sums that are this close are equal but for rounding, in standard deviations. */
 const EQUAL = 1e-9;
@@ -28,23 +28,17 @@ export function combinedRewards(
 ): RewardRecord[] {
   const others = joined(first, second);
   const sum = (column: Column) => {
-    const z = [standardised(first, column), standardised(others, column)] as const;
-    const sums = new Map<string, number>();
-    for (const group of groupBy(first, ({ prompt_id }) => prompt_id)) {
-      const keys = group.map(sampleKey);
-      withTies(
-        keys.map((key) => z[0].get(key)! + z[1].get(key)!),
-        EQUAL,
-      ).forEach((value, i) => sums.set(keys[i]!, value));
-    }
-    return sums;
+    const a = standardised(first, column);
+    const b = standardised(others, column);
+    const sums = first.map((record) => a.get(sampleKey(record))! + b.get(sampleKey(record))!);
+    return withTiesByPrompt(first, sums, () => EQUAL);
   };
   const [current, previous] = [sum('reward_current'), sum('reward_previous')];
-  return first.map((record) => ({
-    prompt_id: record.prompt_id,
-    sample: record.sample,
-    reward_current: current.get(sampleKey(record))!,
-    reward_previous: previous.get(sampleKey(record))!,
+  return first.map(({ prompt_id, sample }, i) => ({
+    prompt_id,
+    sample,
+    reward_current: current[i]!,
+    reward_previous: previous[i]!,
   }));
 }
 
@@ -87,7 +81,7 @@ function standardised(records: readonly RewardRecord[], column: Column): Map<str
     const spread = Math.sqrt(average(group.map((record) => (record[column] - mean) ** 2)));
     const isConstant = group.every((record) => record[column] === group[0]![column]);
     for (const record of group)
-      z.set(sampleKey(record), isConstant ? 0 : (record[column] - mean) / spread);
+      z.set(sampleKey(record), isConstant || spread === 0 ? 0 : (record[column] - mean) / spread);
   }
   return z;
 }

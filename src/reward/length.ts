@@ -13,7 +13,7 @@
  */
 import { average } from '../data/average.js';
 import { groupBy } from '../data/group.js';
-import { roundingOf, withTies } from '../data/ties.js';
+import { roundingOf, withTiesByPrompt } from '../data/ties.js';
 
 export const LENGTH_CONTROLS = ['sum', 'mean', 'controlled'] as const;
 export type LengthControl = (typeof LENGTH_CONTROLS)[number];
@@ -31,13 +31,9 @@ export interface LengthReward {
  */
 export function lengthControlled(rewards: readonly LengthReward[]): number[] {
   const slope = lengthSlope(rewards);
-  const controlled = new Map<LengthReward, number>();
-  for (const group of groupBy(rewards, ({ prompt_id }) => prompt_id)) {
-    const values = group.map(({ reward, tokens }) => reward - slope * tokens);
-    const terms = group.flatMap(({ reward, tokens }) => [reward, slope * tokens]);
-    withTies(values, roundingOf(...terms)).forEach((value, i) => controlled.set(group[i]!, value));
-  }
-  return rewards.map((reward) => controlled.get(reward)!);
+  const values = rewards.map(({ reward, tokens }) => reward - slope * tokens);
+  const terms = (i: number) => [rewards[i]!.reward, slope * rewards[i]!.tokens];
+  return withTiesByPrompt(rewards, values, (places) => roundingOf(...places.flatMap(terms)));
 }
 
 /** The least-squares slope of reward on length within prompts, in nats per token. */

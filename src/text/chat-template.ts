@@ -7,7 +7,7 @@
  * messages and the token names, and runs under limits of time and size.
  */
 import { strip } from '../data/white-space.js';
-import { optionsFault, property, shown, unreadable } from '../files/options.js';
+import { kindOf, optionsFault, property, shown, unreadable } from '../files/options.js';
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
 import { Environment, parse, tokenize } from './jinja-library.js';
@@ -34,13 +34,9 @@ export interface ChatTemplateOptions {
 
 const TEMPLATE_OPTIONS = '[ChatTemplate] the options';
 
-/** Looks at the tag, because a jest test has a Date of its own. */
 function isDate(value: unknown): boolean {
   try {
-    return (
-      Object.prototype.toString.call(value) === '[object Date]' &&
-      Number.isFinite((value as Date).getTime())
-    );
+    return kindOf(value) === 'Date' && Number.isFinite((value as Date).getTime());
   } catch {
     return false;
   }
