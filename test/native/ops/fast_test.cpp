@@ -334,3 +334,14 @@ CHECK_LEVELS(
   }
   ran.done();
 }
+
+CHECK_LEVELS("ops fast: a NaN among the logits is a NaN in every log-prob") {
+  for (const auto dtype : {at::kBFloat16, at::kFloat}) {
+    Head head{packed(5003, 96, dtype)};
+    head.weight[4000].fill_(NAN);
+    ops::pack(head);
+    const Tensor hidden = at::randn({20, 96}).to(dtype),
+                 targets = at::randint(4000, {20}, at::kLong);
+    CHECK(ops::linear_logprob(hidden, head, targets).isnan().all().item<bool>());
+  }
+}
