@@ -1,7 +1,9 @@
-// `npm run lint` checks formatting, typed rules, line length and layers; `npm run format` fixes
-// what a tool can fix. clang-format and ruff come from PyPI at pinned versions, into build/tools.
-import { execFileSync, spawnSync } from 'node:child_process';
+// `npm run lint` checks formatting, types, typed rules, line length and layers; `npm run format`
+// fixes what a tool can fix. clang-format and ruff come from PyPI at pinned versions, into
+// build/tools.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { root, runMain, say, SetupError } from './steps.mjs';
@@ -10,8 +12,8 @@ const COLUMNS = 100;
 const TOOLS = join(root, 'build/tools');
 const bin = (name) => join(root, 'node_modules', name);
 
-/** Checks the tree, or formats it; returns whether no problem is left. */
-export function lint({ fix = false } = {}) {
+/** Checks the tree and its types, or formats it; returns whether no problem is left. */
+export async function lint({ fix = false } = {}) {
   installTools();
   const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
     cwd: root,
@@ -25,32 +27,47 @@ export function lint({ fix = false } = {}) {
   const clangFormat = join(TOOLS, 'clang_format/data/bin/clang-format');
   const ruff = join(TOOLS, 'bin/ruff');
   const node = process.execPath;
+  // The longest first, because they run side by side.
   const checks = [
+    ['eslint', node, [bin('eslint/bin/eslint.js'), ...(fix ? ['--fix'] : []), '.']],
+    ...(fix ? [] : [['types', node, [bin('typescript/bin/tsc'), '-p', 'tsconfig.test.json']]]),
     ['prettier', node, [bin('prettier/bin/prettier.cjs'), ...prettierMode(fix), '.']],
     ['clang-format', clangFormat, [...(fix ? ['-i'] : ['--dry-run', '--Werror']), ...native]],
     ['ruff format', ruff, ['format', '--quiet', ...(fix ? [] : ['--check']), ...python]],
     ['ruff', ruff, ['check', '--quiet', ...(fix ? ['--fix'] : []), ...python]],
-    ['eslint', node, [bin('eslint/bin/eslint.js'), ...(fix ? ['--fix'] : []), '.']],
     ['layers', node, [join(root, 'scripts/layers.mjs')]],
   ];
-  const failed = checks.filter(([name, command, args]) => !passes(name, command, args));
+  let failed = false;
+  const left = checks.values();
+  const work = async () => {
+    for (const check of left) failed = !(await passes(...check)) || failed;
+  };
+  // Only one at a time may change files.
+  await Promise.all(Array.from({ length: fix ? 1 : availableParallelism() }, work));
   const long = files
     .filter((file) => /\.(ts|mjs|h|cpp|cc|cu|py|ya?ml)$|CMakeLists\.txt$/.test(file))
     .flatMap(longLines);
   for (const line of long) console.error(line);
-  return failed.length === 0 && long.length === 0;
+  return !failed && long.length === 0;
 }
 
 const prettierMode = (fix) => ['--log-level', 'warn', fix ? '--write' : '--check'];
 
 function passes(name, command, args) {
-  const { status, error } = spawnSync(command, args, {
-    cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => (output += text));
+    child.on('error', (error) =>
+      reject(new SetupError(`${name} could not be started: ${error.message}.`)),
+    );
+    child.on('close', (status) => {
+      process.stderr.write(output);
+      if (status !== 0) console.error(`[lint] ${name} found something to mend`);
+      resolve(status === 0);
+    });
   });
-  if (error) throw new SetupError(`${name} could not be started: ${error.message}.`);
-  if (status !== 0) console.error(`[lint] ${name} found something to mend`);
-  return status === 0;
 }
 
 /** Formatters break code, but not texts, regular expressions and test titles; authors do. */
@@ -93,7 +110,7 @@ function installTools() {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await runMain(() => {
-    if (!lint({ fix: process.argv.includes('--fix') })) process.exitCode = 1;
+  await runMain(async () => {
+    if (!(await lint({ fix: process.argv.includes('--fix') }))) process.exitCode = 1;
   });
 }

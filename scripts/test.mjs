@@ -12,15 +12,17 @@ await runMain(async () => {
   await setUp({ check: true });
   const jestArguments = process.argv.slice(2);
   if (jestArguments.length === 0) {
-    say('checking layout, lint rules and layers');
-    if (!lint()) throw new SetupError('Lint failed: `npm run format` mends what a machine can.');
+    say('checking layout, types, lint rules and layers');
+    if (!(await lint()))
+      throw new SetupError('Lint failed: `npm run format` mends what a machine can.');
+  } else {
+    say('checking types');
+    runStep(process.execPath, [
+      join(root, 'node_modules/typescript/bin/tsc'),
+      '-p',
+      'tsconfig.test.json',
+    ]);
   }
-  say('checking types');
-  runStep(process.execPath, [
-    join(root, 'node_modules/typescript/bin/tsc'),
-    '-p',
-    'tsconfig.test.json',
-  ]);
 
   const work = mkdtempSync(join(tmpdir(), 'cream-test-'));
   const report = join(work, 'jest.json');
