@@ -58,7 +58,8 @@ Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tens
     return reference::token_logprob_gradient(logits, logsumexp, targets, coefficient, dtype, cap);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   const bool bf16 = dtype == at::kBFloat16;
-  Tensor gradient = bf16 ? at::empty({rows, vocab}, logits.options().dtype(at::kBFloat16)) : logits;
+  // A bf16 row takes the first half of its logits' place: it is written behind what has been read.
+  const Tensor gradient = bf16 ? logits.view(at::kBFloat16).narrow(1, 0, vocab) : logits;
   const float* const data = logits.const_data_ptr<float>();
   const float* const lse = logsumexp.const_data_ptr<float>();
   const float* const scale = coefficient.const_data_ptr<float>();
@@ -70,7 +71,7 @@ Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tens
         const float at_target =
             scale[i] * (1.0f - std::exp(row[target[i]] - lse[i]));  // before the row is overwritten
         if (bf16) {
-          at::BFloat16* const out = gradient.mutable_data_ptr<at::BFloat16>() + i * vocab;
+          at::BFloat16* const out = gradient.mutable_data_ptr<at::BFloat16>() + i * 2 * vocab;
           row_softmax<L>(row, reinterpret_cast<uint16_t*>(out), vocab, lse[i], -scale[i]);
           out[target[i]] = at_target;
         } else {

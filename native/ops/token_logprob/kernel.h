@@ -9,8 +9,8 @@ namespace cream::ops {
 
 template <Level L>
 bool has_nan(const float* logits, int64_t n);
-// out[j] = scale · exp(logits[j] − logsumexp); fp32 (may be `logits` itself) or bf16 bits. The
-// caller writes the target's entry.
+// out[j] = scale · exp(logits[j] − logsumexp); fp32 or bf16 bits, in either case also in the memory
+// of `logits` itself. The caller writes the target's entry.
 template <Level L>
 void row_softmax(const float* logits, float* out, int64_t vocab, float logsumexp, float scale);
 template <Level L>

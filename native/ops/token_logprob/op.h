@@ -22,8 +22,8 @@ struct TokenLogprob {
 // logits [rows, vocab] fp32 contiguous, targets [rows] int64 within the vocabulary.
 TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets, double cap = 0);
 
-// coefficient [rows] fp32: d loss / d logprob. dtype: fp32 or bf16. Consumes the logits: an fp32
-// gradient overwrites them.
+// coefficient [rows] fp32: d loss / d logprob. dtype: fp32 or bf16. Consumes the logits: on a CPU
+// the gradient lies in their memory, on a device an fp32 gradient does.
 Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets,
                               const Tensor& coefficient, at::ScalarType dtype, double cap = 0);
 
