@@ -18,6 +18,7 @@ import {
 } from './lengths.js';
 import { rankedPreferences } from './ranking-check.js';
 import type { Recipe } from './recipe.js';
+import { requireTwoPrompts } from './stages/mismatched.js';
 
 export interface Inputs {
   /** The whole source of the prompts; undefined if the recipe has given pairs. */
@@ -63,6 +64,9 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
       : undefined;
   const rated = await rankedPreferences(recipe);
   const given = recipe.pairs.source === null ? undefined : await inputs.preferences();
+  if (recipe.train.loss === 'kto')
+    for (const { prompts: used } of given ? [{ prompts: given.records }] : chosen)
+      requireTwoPrompts(used.map(({ prompt }) => JSON.stringify(prompt)));
   return {
     source,
     prompts,

@@ -102,6 +102,19 @@ describe('train.loss', () => {
     expect((await tinyRun(ONE_STEP)).text('iteration-1/steps.jsonl')).not.toContain('kto/kl');
   });
 
+  it('kto refuses one prompt before it samples', async () => {
+    const types: string[] = [];
+    await expect(
+      tinyRun([...ONE_STEP, 'train.loss=kto', 'prompts.count=1'], {
+        onEvent: ({ type }) => types.push(type),
+      }),
+    ).rejects.toMatchObject({
+      code: 'ERR_RUN_DATA',
+      message: expect.stringContaining('pairs of at least two prompts'),
+    });
+    expect(types).not.toContain('stage_started');
+  });
+
   it('kto goes on byte for byte where a run was stopped in training', async () => {
     const settings = [...ONE_STEP.slice(0, -1), 'train.loss=kto', 'train.save_steps=1'];
     const whole = await tinyRun(settings);

@@ -111,6 +111,16 @@ export function klBaseline(
   };
 }
 
+/** @throws RunError if KTO has no other prompt's completions */
+export function requireTwoPrompts(prompts: readonly string[]): void {
+  if (new Set(prompts).size < 2)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      'train.loss kto needs pairs of at least two prompts, because it estimates the KL ' +
+        'divergence on completions of other prompts: give more prompts, or set train.loss to dpo.',
+    );
+}
+
 /** The next pair of another prompt, in an order that depends on `key` and the ids alone. */
 function partners(
   pairs: readonly PairRecord[],
@@ -119,12 +129,7 @@ function partners(
   const order = shuffled(pairs, ({ prompt_id }) => prompt_id, ...key, 'mismatched');
   const at = new Map(order.map(({ prompt_id }, i) => [prompt_id, i]));
   const prompts = order.map(({ prompt_token_ids: ids }) => ids.join(' '));
-  if (new Set(prompts).size < 2)
-    throw new RunError(
-      'ERR_RUN_DATA',
-      'train.loss kto needs pairs of at least two prompts, because it estimates the KL ' +
-        'divergence on completions of other prompts: give more prompts, or set train.loss to dpo.',
-    );
+  requireTwoPrompts(prompts);
   return ({ prompt_id }) => {
     const own = at.get(prompt_id)!;
     let next = own;
