@@ -36,7 +36,7 @@ struct HeadGradient {
 };
 
 // Rows whose logits are in memory at once: about two pairs of average length, so that the head's
-// gradient is read and written once for both; 190 MB at a vocabulary of 49,152.
+// gradient is read and written once for both; 126 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 640;
 // kHeadChunkRows on a device, for a micro-batch of `rows` rows: more, so that the head's gradient
 // is read and written less often, but not so many that their logits exceed a layer's activations.

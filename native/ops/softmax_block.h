@@ -14,7 +14,7 @@ inline constexpr int64_t softmax_block = 1024;  // columns; a whole number of pa
 inline int64_t softmax_blocks(int64_t vocab) { return (vocab + softmax_block - 1) / softmax_block; }
 
 struct BlockSum {
-  float max, sum;  // of one block: max, Σ exp(x − max)
+  float max, sum;  // of one block: max, Σ exp(x − max); NaN and 1 if it has a NaN
 };
 
 template <Level L>

@@ -9,7 +9,6 @@
 #include "ops/linear/packed.h"
 #include "ops/softcap/kernel.h"
 #include "ops/softmax_block.h"
-#include "ops/token_logprob/kernel.h"
 #include "support/error.h"
 #include "support/parallel.h"
 
@@ -58,10 +57,7 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
       if (w.multiplier != 1)
         for (int64_t i = 0; i < columns; ++i) line[i] *= w.multiplier;
       if (w.softcap != 0) softcap_values<without_tiles(L)>(line, columns, w.softcap);
-      BlockSum& sum = w.sums[(row + r) * blocks + block];
-      sum = block_sum<without_tiles(L)>(line, columns);
-      // Block sums ignore NaN, but a score must not.
-      if (has_nan<without_tiles(L)>(line, columns)) sum = {NAN, 1};
+      w.sums[(row + r) * blocks + block] = block_sum<without_tiles(L)>(line, columns);
       const int64_t target = w.targets[row + r] - column;
       if (target >= 0 && target < columns) w.target_logit[row + r] = line[target];
     }

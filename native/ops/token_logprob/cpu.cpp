@@ -33,14 +33,10 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets, double c
       std::vector<BlockSum> sums(static_cast<size_t>(blocks));
       for (int64_t i = begin; i < end; ++i) {
         const float* const row = data + i * vocab;
-        bool damaged = false;  // block sums ignore NaN, but the loss must not
-        for (int64_t b = 0; b < blocks; ++b) {
-          const float* const x = row + b * softmax_block;
-          const int64_t n = std::min(softmax_block, vocab - b * softmax_block);
-          sums[b] = block_sum<L>(x, n);
-          damaged |= has_nan<L>(x, n);
-        }
-        const double sum = damaged ? NAN : log_sum_exp(sums.data(), blocks);
+        for (int64_t b = 0; b < blocks; ++b)
+          sums[b] = block_sum<L>(row + b * softmax_block,
+                                 std::min(softmax_block, vocab - b * softmax_block));
+        const double sum = log_sum_exp(sums.data(), blocks);
         logsumexp[i] = static_cast<float>(sum);
         logprob[i] = static_cast<float>(row[target[i]] - sum);
       }
@@ -71,7 +67,8 @@ Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tens
         const float at_target =
             scale[i] * (1.0f - std::exp(row[target[i]] - lse[i]));  // before the row is overwritten
         if (bf16) {
-          at::BFloat16* const out = gradient.mutable_data_ptr<at::BFloat16>() + i * 2 * vocab;
+          at::BFloat16* const out =
+              gradient.mutable_data_ptr<at::BFloat16>() + i * gradient.stride(0);
           row_softmax<L>(row, reinterpret_cast<uint16_t*>(out), vocab, lse[i], -scale[i]);
           out[target[i]] = at_target;
         } else {

@@ -40,16 +40,6 @@ inline void each_softmax_block(const float* logits, int64_t vocab, float logsume
 }  // namespace
 
 template <>
-bool has_nan<CREAM_LEVEL>(const float* logits, int64_t n) {
-  unsigned found = 0;
-  for (int64_t j = 0; j < n; j += 16) {
-    const Floats x = load16(logits + j, first_lanes(n - j));
-    found |= bits16(nan16(x));
-  }
-  return found != 0;
-}
-
-template <>
 void row_softmax<CREAM_LEVEL>(const float* logits, float* out, int64_t vocab, float logsumexp,
                               float scale) {
   each_softmax_block(logits, vocab, logsumexp, scale,

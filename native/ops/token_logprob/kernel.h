@@ -7,8 +7,6 @@
 
 namespace cream::ops {
 
-template <Level L>
-bool has_nan(const float* logits, int64_t n);
 // out[j] = scale · exp(logits[j] − logsumexp); fp32 or bf16 bits, in either case also in the memory
 // of `logits` itself. The caller writes the target's entry.
 template <Level L>
