@@ -11,6 +11,8 @@ import { root, runMain, say, SetupError } from './steps.mjs';
 const COLUMNS = 100;
 const TOOLS = join(root, 'build/tools');
 const bin = (name) => join(root, 'node_modules', name);
+/** Arguments of Node that check the types of sources and tests. */
+export const TYPE_CHECK = [bin('typescript/bin/tsc'), '-p', 'tsconfig.test.json'];
 
 /** Checks the tree and its types, or formats it; returns whether no problem is left. */
 export async function lint({ fix = false } = {}) {
@@ -30,7 +32,7 @@ export async function lint({ fix = false } = {}) {
   // The longest first, because they run side by side.
   const checks = [
     ['eslint', node, [bin('eslint/bin/eslint.js'), ...(fix ? ['--fix'] : []), '.']],
-    ...(fix ? [] : [['types', node, [bin('typescript/bin/tsc'), '-p', 'tsconfig.test.json']]]),
+    ...(fix ? [] : [['types', node, TYPE_CHECK]]),
     ['prettier', node, [bin('prettier/bin/prettier.cjs'), ...prettierMode(fix), '.']],
     ['clang-format', clangFormat, [...(fix ? ['-i'] : ['--dry-run', '--Werror']), ...native]],
     ['ruff format', ruff, ['format', '--quiet', ...(fix ? [] : ['--check']), ...python]],

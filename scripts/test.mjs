@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { lint } from './lint.mjs';
+import { lint, TYPE_CHECK } from './lint.mjs';
 import { setUp } from './setup.mjs';
 import { root, runMain, runStep, say, SetupError } from './steps.mjs';
 
@@ -17,11 +17,7 @@ await runMain(async () => {
       throw new SetupError('Lint failed: `npm run format` mends what a machine can.');
   } else {
     say('checking types');
-    runStep(process.execPath, [
-      join(root, 'node_modules/typescript/bin/tsc'),
-      '-p',
-      'tsconfig.test.json',
-    ]);
+    runStep(process.execPath, TYPE_CHECK);
   }
 
   const work = mkdtempSync(join(tmpdir(), 'cream-test-'));

@@ -65,7 +65,7 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
   const rated = await rankedPreferences(recipe);
   const given = recipe.pairs.source === null ? undefined : await inputs.preferences();
   if (recipe.train.loss === 'kto')
-    for (const { prompts: used } of given ? [{ prompts: given.records }] : chosen)
+    for (const used of given ? [given.records] : chosen.map((each) => each.prompts))
       requireTwoPrompts(used.map(({ prompt }) => JSON.stringify(prompt)));
   return {
     source,
