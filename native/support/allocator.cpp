@@ -27,6 +27,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/parallel.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #elif defined(__has_feature)
@@ -46,6 +48,7 @@ constexpr size_t kSmallest = size_t{64} << 10;
 constexpr size_t kHeader = 64;  // keeps the data aligned to 64 bytes, as c10 guarantees
 constexpr size_t kGranule = size_t{4} << 10;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kTogether = 16;  // huge pages that are populated at once, if so many are free
 constexpr size_t kSegment = size_t{256} << 20;  // of address space; a larger block has its own
 
 size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -235,13 +238,42 @@ class CachingAllocator final : public c10::Allocator {
   // Notes that a block is about to be written, and first returns as much memory as it takes anew.
   void take_pages(const Block& block) {
     const size_t first = block.first_page(), end = block.end_page();
-    const size_t fresh = (end - first - written_pages(block, first, end)) * kHugePage;
+    const size_t fresh = end - first - written_pages(block, first, end);
     if (fresh == 0) return;
     const size_t bound = peak_ + peak_ / 16;
-    return_memory(bound > fresh ? bound - fresh : 0);
-    const auto pages = block.segment->written.begin();
-    std::fill(pages + first, pages + end, true);
-    resident_ += fresh;
+    return_memory(bound > fresh * kHugePage ? bound - fresh * kHugePage : 0);
+    // Free pages behind the block are taken along as far as the bound allows.
+    const size_t room = bound > resident_ ? (bound - resident_) / kHugePage : 0;
+    const size_t most = std::max(fresh, std::min(kTogether, room));
+    size_t to = end;
+    Block* after = block.after && !block.after->used ? block.after : nullptr;
+    if (after) {
+      remove_free(after);
+      const size_t limit = std::min(after->end_own(), end + most - fresh);
+      while (to < limit && !block.segment->written[to]) ++to;
+    }
+    populate(*block.segment, first, to);
+    if (after) add_free(after);
+  }
+
+  // Has the pages that were not written cleared by the kernel, with all threads. Otherwise a page
+  // is cleared at the first write to it, and threads that fill one tensor together mostly begin on
+  // the same page. In a virtual machine whose host took the memory back a page costs about 4 ms.
+  void populate(Segment& segment, size_t first, size_t end) {
+    std::vector<std::byte*> pages;
+    for (size_t page = first; page < end; ++page) {
+      if (segment.written[page]) continue;
+      segment.written[page] = true;
+      resident_ += kHugePage;
+      pages.push_back(segment.data + page * kHugePage);
+    }
+#ifdef MADV_POPULATE_WRITE
+    if (pages.size() < 2) return;
+    parallel_for(0, pages.size(), 1, [&](int64_t from, int64_t to) {
+      // A hint: where it fails, the pages are cleared at the first write.
+      for (int64_t i = from; i < to; ++i) madvise(pages[i], kHugePage, MADV_POPULATE_WRITE);
+    });
+#endif
   }
 
   // Returns free memory, that which was freed first before other, until at most `wanted` bytes are
