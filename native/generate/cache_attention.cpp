@@ -36,8 +36,10 @@ Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, con
     KvBlock& own = *sequences_[i]->own;
     own.write_row(layer.index, own.length, row_of(k, i), row_of(v, i));
     sources_[i].shared_keys = shared.keys_data(layer.index);
+    sources_[i].shared_grouped = shared.grouped(layer.index);
     sources_[i].shared_values = shared.values_data(layer.index);
     sources_[i].own_keys = own.keys_data(layer.index);
+    sources_[i].own_grouped = own.grouped(layer.index);
     sources_[i].own_values = own.values_data(layer.index);
   }
   return ops::decode_attention(q, sources_, kv_heads_, layer.kind);

@@ -2,9 +2,13 @@
 
 #include <cstring>
 
+#include "ops/attention/op.h"
+
 namespace cream {
 
-KvBlock::KvBlock(const ModelConfig& config, at::ScalarType dtype, int64_t capacity) {
+KvBlock::KvBlock(const ModelConfig& config, at::ScalarType dtype, int64_t capacity)
+    : groups_(ops::groups_keys(config.num_heads, config.num_kv_heads, config.head_dim, dtype)),
+      grouped_(static_cast<size_t>(config.num_layers), 0) {
   set_storage(
       at::empty({config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim}, dtype));
 }
@@ -23,9 +27,21 @@ void KvBlock::write(int64_t layer, int64_t at, const Tensor& keys, const Tensor&
   const int64_t n = keys.size(0);
   this->keys(layer).narrow(1, at, n).copy_(keys.transpose(0, 1));
   this->values(layer).narrow(1, at, n).copy_(values.transpose(0, 1));
+  group(layer, at + n);
+}
+
+void KvBlock::group(int64_t layer, int64_t written) {
+  if (!groups_) return;
+  const int64_t d = storage_.size(4);
+  int64_t& first = grouped_[static_cast<size_t>(layer)];
+  for (; first + key_group <= written; first += key_group)
+    for (int64_t h = 0; h < heads_; ++h)
+      ops::group_keys(data(layer, 0) + h * head_bytes_ + first * row_bytes_, d,
+                      storage_.scalar_type());
 }
 
 void KvBlock::write_row(int64_t layer, int64_t at, const void* key, const void* value) {
+  group(layer, at);  // not the row's own group: a step that failed writes its row again
   char* k = data(layer, 0) + at * row_bytes_;
   char* v = data(layer, 1) + at * row_bytes_;
   for (int64_t h = 0; h < heads_; ++h) {

@@ -24,10 +24,13 @@ class KvBlock {
   }  // [kv_heads, capacity, head_dim]
   Tensor values(int64_t layer) const { return storage_.select(0, layer).select(0, 1); }
   const void* keys_data(int64_t layer) const { return data(layer, 0); }  // valid until grow()
+  // The keys at the start of each head that lie in groups transposed by ops::group_keys().
+  int64_t grouped(int64_t layer) const { return grouped_[static_cast<size_t>(layer)]; }
   const void* values_data(int64_t layer) const { return data(layer, 1); }
 
   // Copies keys and values [n, kv_heads, head_dim] to positions at … at+n−1. The caller advances
-  // `length` after all layers are written.
+  // `length` after all layers are written. A position whose group is transposed cannot be written
+  // again; until the next write() a last full group of write_row() is not.
   void write(int64_t layer, int64_t at, const Tensor& keys, const Tensor& values);
   // write() of one position, from contiguous memory of the cache's dtype: the decode path, called
   // for every sequence and layer.
@@ -35,12 +38,15 @@ class KvBlock {
   void grow(int64_t capacity);  // keeps valid positions; no-op if large enough
 
  private:
+  void group(int64_t layer, int64_t written);  // the full groups of the first positions
   void set_storage(Tensor storage);
   char* data(int64_t layer, int64_t which) const {
     return base_ + layer * layer_bytes_ + which * layer_bytes_ / 2;
   }
 
-  Tensor storage_;  // [layers, 2, kv_heads, capacity, head_dim]
+  bool groups_;                   // whether keys are transposed at all
+  std::vector<int64_t> grouped_;  // [layers]
+  Tensor storage_;                // [layers, 2, kv_heads, capacity, head_dim]
   char* base_ = nullptr;
   int64_t layer_bytes_ = 0, head_bytes_ = 0, row_bytes_ = 0,
           heads_ = 0;  // strides of storage_, cached: decode reads them thousands of times per step

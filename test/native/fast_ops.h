@@ -61,7 +61,7 @@ inline Tensor slice(int64_t rows, int64_t heads, int64_t d, at::ScalarType dtype
 // Caches whose invalid positions are NaN-poisoned.
 struct Cache {
   Tensor keys, values;
-  int64_t length, capacity;
+  int64_t length, capacity, groups = 0;
   Cache(int64_t kv_heads, int64_t length, int64_t capacity, int64_t d, at::ScalarType dtype)
       : keys(at::full({kv_heads, capacity, d}, NAN, dtype)),
         values(keys.clone()),
@@ -70,6 +70,17 @@ struct Cache {
     keys.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
     values.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
   }
+  // A copy whose first groups of keys are transposed.
+  Cache grouped(int64_t groups) const {
+    Cache copy = *this;
+    copy.keys = keys.clone();
+    copy.groups = groups;
+    for (int64_t head = 0; head < keys.size(0); ++head)
+      for (int64_t group = 0; group < groups; ++group)
+        ops::group_keys(copy.keys[head].narrow(0, group * key_group, key_group).data_ptr(),
+                        keys.size(2), keys.scalar_type());
+    return copy;
+  }
 };
 
 inline DecodeSource source(const Cache* shared, const Cache& own) {
@@ -77,9 +88,11 @@ inline DecodeSource source(const Cache* shared, const Cache& own) {
   if (shared) {
     s.shared_keys = shared->keys.data_ptr(), s.shared_values = shared->values.data_ptr();
     s.shared_length = shared->length, s.shared_capacity = shared->capacity;
+    s.shared_grouped = shared->groups * key_group;
   }
   s.own_keys = own.keys.data_ptr(), s.own_values = own.values.data_ptr();
   s.own_length = own.length, s.own_capacity = own.capacity;
+  s.own_grouped = own.groups * key_group;
   return s;
 }
 

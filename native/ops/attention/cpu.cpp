@@ -78,23 +78,29 @@ void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range row
     }
   const attend::Queries<T> queries = tile.queries(d, kind);
   attend::begin<L>(queries);
-  const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity) {
+  const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity,
+                        int64_t grouped) {
     const int64_t offset = kv_head * capacity * d;
     return attend::Keys<T>{static_cast<const T*>(keys) + offset,
-                           static_cast<const T*>(values) + offset, d, length};
+                           static_cast<const T*>(values) + offset, d, length, grouped};
   };
   const DecodeSource& first = sources[rows.first];
+  const auto own = [&](int64_t row) {
+    const DecodeSource& s = sources[row];
+    return part(s.own_keys, s.own_values, s.own_length, s.own_capacity, s.own_grouped);
+  };
+  attend::prefetch<L>(own(rows.first), d);
   if (first.shared_length > 0)
-    attend::add<L>(
-        queries,
-        part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity),
-        {0, tile.count}, {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
+    attend::add<L>(queries,
+                   part(first.shared_keys, first.shared_values, first.shared_length,
+                        first.shared_capacity, first.shared_grouped),
+                   {0, tile.count}, {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
   for (int64_t row = rows.first; row < rows.last; ++row) {
     const DecodeSource& s = sources[row];
     const int64_t at = (row - rows.first) * group;
+    if (row + 1 < rows.last) attend::prefetch<L>(own(row + 1), d);
     if (s.own_length > 0)
-      attend::add<L>(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity),
-                     {at, at + group},
+      attend::add<L>(queries, own(row), {at, at + group},
                      {kind.window > 0 ? own_begin.data() + at : nullptr, nullptr});
   }
   attend::finish<L>(queries, tile.out.data());
@@ -144,6 +150,19 @@ bool attention_is_batch_invariant(int64_t heads, int64_t kv_heads, int64_t d, at
                                   const at::Device& device) {
   if (device.is_cpu()) return fast_path() && head_dim_fits(d) && heads / kv_heads <= most_queries;
   return dtype == at::kBFloat16 && d % 8 == 0 && d <= 128;
+}
+
+bool groups_keys(int64_t heads, int64_t kv_heads, int64_t d, at::ScalarType dtype) {
+  const bool tiles = level() == Level::amx && dtype == at::kBFloat16 && d % 32 == 0;
+  return fast_path() && !tiles && (dtype == at::kBFloat16 || dtype == at::kFloat) &&
+         head_dim_fits(d) && heads / kv_heads <= most_queries;
+}
+
+void group_keys(void* keys, int64_t d, at::ScalarType dtype) {
+  at_level([&]<Level L>() {
+    if (dtype == at::kFloat) return attend::group_keys<L>(static_cast<float*>(keys), d);
+    attend::group_keys<L>(static_cast<uint16_t*>(keys), d);
+  });
 }
 
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,

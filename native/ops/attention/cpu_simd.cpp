@@ -1,11 +1,12 @@
 // Online softmax attention (Milakov & Gimelshein 2018; FlashAttention). For each block of 64 keys:
 //   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),
 //   l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
-// A block is transposed once for all queries: keys as bf16 [d/2][64][2] for VDPBF16PS, values
-// widened to fp32 where that pays. On AMX (score_amx.h) the queries are transposed instead. Blocks
-// start at the part's first key, and a query's arithmetic does not depend on its neighbours; a key
-// that a query does not see (after it, or before its window) contributes exactly 0. So neither the
-// batch nor the grouping of rows changes a result.
+// A block is transposed once for all queries: 16 keys as bf16 [d/2][16][2] for VDPBF16PS, values
+// widened to fp32 where that pays. A KV cache keeps full groups of 16 keys transposed. On AMX
+// (score_amx.h) the queries are transposed instead. Blocks start at the part's first key, and a
+// query's arithmetic does not depend on its neighbours; a key that a query does not see (after it,
+// or before its window) contributes exactly 0. So neither the batch nor the grouping of rows
+// changes a result.
 #include "ops/attention/kernel.h"
 
 #include <algorithm>
@@ -138,6 +139,7 @@ struct BlockOf {
   int64_t d, n;
   float scale, softcap;
   Values<V> values;
+  Columns keys = {};  // but on AMX
 };
 
 // Adds the block to R queries from `first` on, given their scores; query r sees the keys spans[r]
@@ -169,9 +171,8 @@ template <int R, class T, class V>
 void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   const int64_t words = b.d * static_cast<int64_t>(sizeof(T)) / 4;
   const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
-  const int32_t* keys = reinterpret_cast<const int32_t*>(b.scratch + b.at.keys);
   float* const scores = b.scratch + b.at.scores;
-  score_columns<R, T>(query, keys, words, (b.n + 15) / 16, b.scale, scores);
+  score_columns<R, T>(query, b.keys, words, (b.n + 15) / 16, b.scale, scores);
   weigh<R>(b, first, spans, scores);
 }
 
@@ -207,6 +208,19 @@ void each_tile(const BlockOf<V>& b, Range range, int64_t start, const Visible& v
     if (spans_of(range, first, count, start, b.n, visible, spans))
       blocks<T, V>[count](b, first, spans);
   }
+}
+
+// The columns of n ≤ 64 keys, of which the first `grouped` lie transposed and the others are
+// transposed to `rest`.
+template <class T>
+Columns columns_of(const T* keys, int64_t stride, int64_t n, int64_t d, int64_t grouped,
+                   int32_t* rest) {
+  const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
+  if (grouped < n) transpose_keys(keys + grouped * stride, stride, n - grouped, d, rest);
+  Columns columns(rest - grouped * words, words);
+  for (int64_t c = 0; c < grouped / key_group; ++c)
+    columns.at[c] = reinterpret_cast<const int32_t*>(keys + c * key_group * d);
+  return columns;
 }
 
 #ifdef __AMX_BF16__
@@ -247,6 +261,20 @@ int64_t scratch_floats(int64_t count, int64_t head_dim) {
 }
 
 template <Level L, class T>
+void group_keys(T* keys, int64_t d) {
+  T rows[key_group * 256];  // of the largest head
+  std::copy_n(keys, key_group * d, rows);
+  transpose_keys(rows, d, key_group, d, reinterpret_cast<int32_t*>(keys));
+}
+
+template <Level L, class T>
+void prefetch(const Keys<T>& keys, int64_t d) {
+  const int64_t n = std::min(key_block, keys.length);
+  prefetch_rows(keys.keys, keys.stride, n, d);
+  prefetch_rows(keys.values, keys.stride, n, d);
+}
+
+template <Level L, class T>
 void begin(const Queries<T>& queries) {
   const Layout at(queries.count, queries.head_dim);
   const int64_t d = queries.head_dim;
@@ -266,7 +294,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   float* scratch = queries.scratch;
 #ifdef __AMX_BF16__
   std::optional<Tiles> tiles;
-  if (sizeof(T) == 2 && d % 32 == 0) {
+  if (sizeof(T) == 2 && d % 32 == 0 && keys.grouped == 0) {
     tiles.emplace();
     transpose_queries(reinterpret_cast<const int32_t*>(scratch + at.query), range, d,
                       reinterpret_cast<int32_t*>(scratch + at.transposed));
@@ -283,7 +311,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
     prefetch_rows(keys.values + (start + n) * keys.stride, keys.stride, ahead, d);
     const T *block_keys = keys.keys + start * keys.stride,
             *values = keys.values + start * keys.stride;
-    const auto multiply = [&]<class V>(const BlockOf<V>& b) {
+    const auto multiply = [&]<class V>(BlockOf<V> b) {
 #ifdef __AMX_BF16__
       if constexpr (sizeof(T) == 2)
         if (tiles) {
@@ -292,7 +320,9 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
           return each_tile<V>(b, of, range, start, visible);
         }
 #endif
-      transpose_keys(block_keys, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
+      const int64_t grouped = std::clamp<int64_t>(keys.grouped - start, 0, n);
+      b.keys = columns_of(block_keys, keys.stride, n, d, grouped,
+                          reinterpret_cast<int32_t*>(scratch + at.keys));
       each_tile<T, V>(b, range, start, visible);
     };
     // Widening is exact, so it does not change the result. It pays if several tiles read the block.
@@ -319,6 +349,10 @@ void finish(const Queries<T>& queries, T* const* out) {
 }
 
 template int64_t scratch_floats<CREAM_LEVEL>(int64_t, int64_t);
+template void group_keys<CREAM_LEVEL>(uint16_t*, int64_t);
+template void group_keys<CREAM_LEVEL>(float*, int64_t);
+template void prefetch<CREAM_LEVEL>(const Keys<uint16_t>&, int64_t);
+template void prefetch<CREAM_LEVEL>(const Keys<float>&, int64_t);
 template void begin<CREAM_LEVEL>(const Queries<uint16_t>&);
 template void begin<CREAM_LEVEL>(const Queries<float>&);
 template void add<CREAM_LEVEL>(const Queries<uint16_t>&, const Keys<uint16_t>&, Range,

@@ -220,8 +220,10 @@ class Walk {
       const int64_t first = block * key_block, size = at_.words * key_block;
       const bool any = first < all.last && first + key_block > all.first;
       if (any) {
-        score_columns<R, T>(q, p.transposed_keys + block * size, at_.words, 4, b_.scale, scores);
-        score_columns<R, T>(g, p.transposed_values + block * size, at_.words, 4, 1.0f, products);
+        score_columns<R, T>(q, Columns(p.transposed_keys + block * size, at_.words), at_.words, 4,
+                            b_.scale, scores);
+        score_columns<R, T>(g, Columns(p.transposed_values + block * size, at_.words), at_.words, 4,
+                            1.0f, products);
       }
       for (int r = 0; r < R; ++r)
         for (int64_t c = 0; c < 4; ++c) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "ops/attention/page.h"
 #include "ops/level.h"
 
 namespace cream::ops::attend {
@@ -11,13 +12,19 @@ namespace cream::ops::attend {
 inline constexpr int64_t key_block = 64;
 inline constexpr int64_t tile_queries = 6;  // 6 × 64 fp32 accumulators are 24 of the 32 registers
 
-// Consecutive keys and values of one kv head, `stride` values apart.
+// Consecutive keys and values of one kv head, `stride` values apart. The first `grouped` keys, a
+// multiple of 16, lie in groups that group_keys() transposed; stride is then head_dim.
 template <class T>
 struct Keys {
   const T* keys;
   const T* values;
   int64_t stride, length;
+  int64_t grouped = 0;
 };
+
+// Transposes the 16 keys [16][d] where they lie, so that `add` need not do it in every step.
+template <Level L, class T>
+void group_keys(T* keys, int64_t d);
 
 // Queries that attend to the same keys, with their running softmax. Query i is at q[i] (head_dim
 // contiguous values).
@@ -43,6 +50,10 @@ struct Visible {
   const int64_t* begin = nullptr;
   const int64_t* end = nullptr;
 };
+
+// Has the first block of a part read into the cache.
+template <Level L, class T>
+void prefetch(const Keys<T>& keys, int64_t d);
 
 // Call begin, then `add` for each part, then finish.
 template <Level L, class T>

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/attention/page.h"
 #include "support/torch.h"
 
 namespace cream {
@@ -34,7 +35,8 @@ struct AttentionKind {
 
 // Keys and values of one sequence in decode: a part shared with completions of the same prompt and
 // a part of its own. Both are [kv_heads, capacity, head_dim], contiguous, in the cache's dtype;
-// only the first `*_length` positions are valid.
+// only the first `*_length` positions are valid. The first `*_grouped` keys of each head, a
+// multiple of 16, lie in groups transposed by group_keys().
 struct DecodeSource {
   const void* shared_keys = nullptr;
   const void* shared_values = nullptr;
@@ -42,6 +44,7 @@ struct DecodeSource {
   const void* own_keys = nullptr;
   const void* own_values = nullptr;
   int64_t own_length = 0, own_capacity = 0;  // includes the new token's key and value
+  int64_t shared_grouped = 0, own_grouped = 0;
 };
 
 namespace ops {
@@ -66,7 +69,14 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,
                         const AttentionKind& kind = {});
 
-// Whether both functions above give a token the same bits whatever else is in the batch.
+// Whether decode_attention, at the present level, need not transpose keys again in every step if
+// the cache calls group_keys() on each full group of a head's keys [key_group, d], contiguous. The
+// results are the same bits.
+bool groups_keys(int64_t heads, int64_t kv_heads, int64_t d, at::ScalarType dtype);
+void group_keys(void* keys, int64_t d, at::ScalarType dtype);
+
+// Whether packed_attention and decode_attention give a token the same bits whatever else is in the
+// batch.
 bool attention_is_batch_invariant(int64_t heads, int64_t kv_heads, int64_t d, at::ScalarType dtype,
                                   const at::Device& device);
 

@@ -60,6 +60,19 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Segment& 
   return out.squeeze(0).transpose(0, 1).reshape({segment.length, heads * q.size(2)});
 }
 
+// Keys as view() gives them, the groups that group_keys() transposed put back.
+Tensor rows_of(const Tensor& keys, int64_t grouped) {
+  if (grouped == 0) return keys;
+  const int64_t heads = keys.size(0), d = keys.size(2);
+  const Tensor groups = keys.narrow(1, 0, grouped).contiguous().view(at::kInt);
+  const Tensor rows = groups.view({heads, grouped / key_group, -1, key_group})
+                          .transpose(2, 3)
+                          .contiguous()
+                          .view(keys.scalar_type())
+                          .view({heads, grouped, d});
+  return at::cat({rows, keys.narrow(1, grouped, keys.size(1) - grouped)}, 1);
+}
+
 // The valid positions of one part of the cache as a tensor view: [kv_heads, length, d].
 Tensor view(const void* data, int64_t length, int64_t capacity, int64_t kv_heads, const Tensor& q) {
   const int64_t d = q.size(2);
@@ -99,11 +112,13 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
     const DecodeSource& s = sources[row];
     std::vector<Tensor> keys, values;
     if (s.shared_length > 0) {
-      keys.push_back(view(s.shared_keys, s.shared_length, s.shared_capacity, kv_heads, q));
+      keys.push_back(rows_of(view(s.shared_keys, s.shared_length, s.shared_capacity, kv_heads, q),
+                             s.shared_grouped));
       values.push_back(view(s.shared_values, s.shared_length, s.shared_capacity, kv_heads, q));
     }
     if (s.own_length > 0) {
-      keys.push_back(view(s.own_keys, s.own_length, s.own_capacity, kv_heads, q));
+      keys.push_back(
+          rows_of(view(s.own_keys, s.own_length, s.own_capacity, kv_heads, q), s.own_grouped));
       values.push_back(view(s.own_values, s.own_length, s.own_capacity, kv_heads, q));
     }
     const Tensor k = at::cat(keys, 1).to(at::kFloat),

@@ -11,8 +11,19 @@
 namespace cream::ops::attend {
 namespace {
 
-// Keys [n ≤ 64][d] → [words][64] 32-bit words (a bf16 pair or one fp32), words = d·sizeof(T)/4;
-// zero up to a multiple of 16 keys.
+// Where up to 64 transposed keys lie: 16 keys each, [words][16] 32-bit words (a bf16 pair or one
+// fp32), words = d·sizeof(T)/4.
+struct Columns {
+  const int32_t* at[key_block / 16];
+
+  Columns() = default;
+  // Of transpose_keys().
+  Columns(const int32_t* keys, int64_t words) {
+    for (int64_t c = 0; c < key_block / 16; ++c) at[c] = keys + c * words * 16;
+  }
+};
+
+// Keys [n ≤ 64][d] → [n/16][words][16], zero up to a multiple of 16 keys.
 template <class T>
 void transpose_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to) {
   const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
@@ -25,23 +36,26 @@ void transpose_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t
       }
       transpose16(r);
       for (int64_t w = 0; w < std::min<int64_t>(16, words - word); ++w)
-        store_words(to + (word + w) * key_block + key, r[w]);
+        store_words(to + key * words + (word + w) * 16, r[w]);
     }
 }
 
 // The unroll pragmas keep the accumulators in registers: without them GCC 12 leaves the arrays on
 // the stack, at half the speed. Scores of R queries against C·16 transposed keys.
 template <int R, int C, class T>
-void score(const int32_t* query, const int32_t* keys, int64_t words, float scale, float* scores) {
+void score(const int32_t* query, const int32_t* const* columns, int64_t words, float scale,
+           float* scores) {
+  const int32_t* keys[C];
+  std::copy_n(columns, C, keys);
   Floats acc[R][C];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[r][c] = zero16();
-  for (int64_t w = 0; w < words; ++w, keys += key_block) {
+  for (int64_t w = 0; w < words; ++w) {
     Words k[C];
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) k[c] = load_words(keys + 16 * c);
+    for (int c = 0; c < C; ++c) k[c] = load_words(keys[c] + 16 * w);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -60,21 +74,21 @@ void score(const int32_t* query, const int32_t* keys, int64_t words, float scale
 inline constexpr int most_columns = registers_left == 32 ? 4 : 1;
 
 template <int R, class T>
-void score_columns(const int32_t* query, const int32_t* keys, int64_t words, int64_t columns,
+void score_columns(const int32_t* query, const Columns& keys, int64_t words, int64_t columns,
                    float scale, float* scores) {
   if constexpr (most_columns == 1) {
     for (int64_t c = 0; c < columns; ++c)
-      score<R, 1, T>(query, keys + 16 * c, words, scale, scores + 16 * c);
+      score<R, 1, T>(query, keys.at + c, words, scale, scores + 16 * c);
   } else {
     switch (columns) {
       case 1:
-        return score<R, 1, T>(query, keys, words, scale, scores);
+        return score<R, 1, T>(query, keys.at, words, scale, scores);
       case 2:
-        return score<R, 2, T>(query, keys, words, scale, scores);
+        return score<R, 2, T>(query, keys.at, words, scale, scores);
       case 3:
-        return score<R, 3, T>(query, keys, words, scale, scores);
+        return score<R, 3, T>(query, keys.at, words, scale, scores);
       default:
-        return score<R, 4, T>(query, keys, words, scale, scores);
+        return score<R, 4, T>(query, keys.at, words, scale, scores);
     }
   }
 }

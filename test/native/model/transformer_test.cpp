@@ -174,6 +174,33 @@ CHECK_CASE("model: a cache block keeps its rows when it grows") {
   CHECK(static_cast<const float*>(block.keys_data(1))[0] == keys[0][0][0].item<float>());
 }
 
+CHECK_CASE(
+    "model: a cache block transposes full groups of keys once the next position is written") {
+  const ModelConfig config = check::tiny_model().config();
+  const int64_t heads = config.num_kv_heads, d = config.head_dim;
+  KvBlock block(config, at::kFloat, 40);
+  const bool groups = ops::groups_keys(config.num_heads, heads, d, at::kFloat);
+  const Tensor keys = at::randn({40, heads, d}), values = at::randn_like(keys);
+  block.write(0, 0, keys.slice(0, 0, 20), values.slice(0, 0, 20));
+  CHECK(block.grouped(0) == (groups ? 16 : 0) && block.grouped(1) == 0);
+  for (int64_t at = 20; at < 32; ++at)
+    block.write_row(0, at, keys[at].data_ptr(), values[at].data_ptr());
+  CHECK(block.grouped(0) == (groups ? 16 : 0));  // a step that failed could write 31 again
+  block.write_row(0, 31, keys[31].data_ptr(), values[31].data_ptr());
+  block.write_row(0, 32, keys[32].data_ptr(), values[32].data_ptr());
+  CHECK(block.grouped(0) == (groups ? 32 : 0));
+  block.length = 33;
+  block.grow(50);
+  const Tensor q = at::randn({1, config.num_heads, d});
+  const Tensor k = keys.transpose(0, 1).contiguous(), v = values.transpose(0, 1).contiguous();
+  DecodeSource plain, own;
+  plain.own_keys = k.data_ptr(), plain.own_values = v.data_ptr();
+  plain.own_length = 33, plain.own_capacity = 40;
+  own.own_keys = block.keys_data(0), own.own_values = block.values_data(0);
+  own.own_length = 33, own.own_capacity = block.capacity(), own.own_grouped = block.grouped(0);
+  CHECK(ops::decode_attention(q, {own}, heads).equal(ops::decode_attention(q, {plain}, heads)));
+}
+
 CHECK_CASE("model: parameters are named once, a tied head is the embedding") {
   Transformer tied = check::tiny_model({2, true}), untied = check::tiny_model({2, false});
   const auto names = tied.weights().parameters(tied.config());

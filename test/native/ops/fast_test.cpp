@@ -190,6 +190,38 @@ CHECK_LEVELS("ops fast: decode attention agrees with the plain op, whatever the 
   ran.done();
 }
 
+CHECK_LEVELS("ops fast: decode attention has the same bits with transposed groups of keys") {
+  at::manual_seed(19);
+  const MustRun ran(Op::decode_attention);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const int64_t d : {16, 64, 80, 256}) {
+      if (!ops::groups_keys(6, 2, d, dtype)) continue;
+      const Cache shared(2, 70, 75, d, dtype), shared_groups = shared.grouped(4);
+      std::vector<Cache> own, groups;
+      for (const int64_t length : {1, 16, 17, 32, 63, 64, 65, 150}) {
+        own.emplace_back(2, length, length + 5, d, dtype);
+        // As a cache has them: all, or the last full one not yet.
+        groups.push_back(own.back().grouped(length % 2 ? length / 16 : (length - 1) / 16));
+      }
+      std::vector<DecodeSource> rows, transposed;
+      for (size_t i = 0; i < own.size(); ++i) {
+        rows.push_back(source(&shared, own[i]));
+        transposed.push_back(source(&shared_groups, groups[i]));
+      }
+      const Tensor q = at::randn({static_cast<int64_t>(own.size()), 6, d}).to(dtype);
+      for (const int64_t window : {0, 40}) {
+        const AttentionKind kind{.window = window};
+        const Tensor expected = ops::decode_attention(q, rows, 2, kind);
+        CHECK(at::equal(ops::decode_attention(q, transposed, 2, kind), expected));
+        CHECK(at::equal(ops::reference::decode_attention(q, transposed, 2, kind),
+                        ops::reference::decode_attention(q, rows, 2, kind)));
+      }
+    }
+  const Cache one(1, 1, 4, 16, at::kFloat);
+  ops::decode_attention(at::randn({1, 1, 16}), {source(nullptr, one)}, 1);
+  ran.done();
+}
+
 CHECK_LEVELS("ops fast: a row of decode attention has the same bits alone and among any siblings") {
   at::manual_seed(14);
   const MustRun ran(Op::decode_attention);
