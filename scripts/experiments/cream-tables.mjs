@@ -1,10 +1,12 @@
-// The tables of the experiment, from the files that its runs and measurements left.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+// The tables of the experiment, from the results of its models.
 import { CONTROLS, PRIMARY } from './cream-plans.mjs';
-import { percent, readLines, shownP, signed, table } from './support.mjs';
+import { answersIn } from './cream-results.mjs';
+import { percent, shownP, signed, table } from './support.mjs';
 
-/** Markdown of all tables. `trained`: {model, seed, block, arm, directory} of every model. */
+/**
+ * Markdown of all tables. `trained`: {model, seed, arm} of every model with its results
+ * (cream-results.mjs).
+ */
 export async function experimentTables(plan, trained) {
   const { accuracyOf, compare } = await import('../../dist/evaluate/intervals.js');
   const { holm, meanInterval } = await import('../../dist/report/compare.js');
@@ -40,10 +42,7 @@ function answersOf(trained, arm, name, seed) {
   return trained
     .filter((one) => one.arm === arm && (seed === undefined || one.seed === seed))
     .flatMap((one) =>
-      readLines(join(one.directory, `${name}.jsonl`)).map((answer) => ({
-        ...answer,
-        task: `${answer.task} ${one.seed}`,
-      })),
+      answersIn(one[name]).map((answer) => ({ ...answer, task: `${answer.task} ${one.seed}` })),
     );
 }
 
@@ -220,10 +219,8 @@ function namedTable({ arms }, trained, statistics) {
 
 function rankingTable({ arms }, trained, statistics) {
   const rows = ['M1', ...arms].flatMap((arm) => {
-    const results = trained
-      .filter((one) => one.arm === arm)
-      .map(({ directory }) => JSON.parse(readFileSync(join(directory, 'rank-eval.json'), 'utf8')));
-    const rewards = results[0].filter(({ model }) => model !== '').map(({ reward }) => reward);
+    const results = trained.filter((one) => one.arm === arm).map(({ ranking }) => ranking);
+    const rewards = results[0].map(({ reward }) => reward);
     return rewards.map((reward) => {
       const of = results.map((rows) => rows.find((row) => row.reward === reward));
       const cell = (share) =>
@@ -246,39 +243,20 @@ function rankingTable({ arms }, trained, statistics) {
 function iterationTable({ arms, iterations }, trained, statistics) {
   const rows = arms.flatMap((arm) =>
     Array.from({ length: iterations }, (_, i) => i + 1).map((t) => {
-      const of = trained.filter((one) => one.arm === arm);
-      const metrics = of.map(({ directory }) =>
-        readLines(join(directory, 'metrics.jsonl')).find(
-          (row) => row.stage === 'iteration' && row.iteration === t,
-        ),
-      );
+      const rowsOf = trained.filter((one) => one.arm === arm).map((one) => one.iterations[t - 1]);
       const column = (name, digits) =>
         overSeeds(
-          metrics.map((row) => row[`cream/${name}`]),
+          rowsOf.map((row) => row[name]),
           statistics,
           (value) => value.toFixed(digits),
         );
-      const trainedTo = of.map(({ directory }) => margins(join(directory, `iteration-${t}`)));
-      const show = (value) => value.toFixed(3);
       return [
         arm,
         t,
         column('consistency', 2),
-        overSeeds(
-          trainedTo.map(({ weight }) => weight),
-          statistics,
-          (value) => value.toFixed(2),
-        ),
-        overSeeds(
-          trainedTo.map(({ margin }) => margin),
-          statistics,
-          show,
-        ),
-        overSeeds(
-          trainedTo.map(({ target }) => target),
-          statistics,
-          show,
-        ),
+        column('weight', 2),
+        column('margin', 3),
+        column('target', 3),
         column('completion_length', 1),
         column('distinct_2', 2),
         column('kl_token', 4),
@@ -300,19 +278,4 @@ function iterationTable({ arms, iterations }, trained, statistics) {
     ],
     rows,
   );
-}
-
-/** The z that training reached, the mean weight, and the z at which the loss has its minimum. */
-function margins(iteration) {
-  const steps = readLines(join(iteration, 'steps.jsonl'));
-  const last = steps.slice(-Math.max(1, Math.floor(steps.length / 4)));
-  const weights = readLines(join(iteration, 'pairs.jsonl')).map(({ weight }) => weight);
-  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const weight = mean(weights);
-  return {
-    margin: mean(last.map((step) => step['rewards/margins'])),
-    weight,
-    // Infinite for weights of 0 and 1.
-    target: weight > 0 && weight < 1 ? Math.log(weight / (1 - weight)) : undefined,
-  };
 }

@@ -3,12 +3,15 @@
 //
 //   node scripts/experiments/cream.mjs --data DIR [--plan full|pilot|smoke] [--out runs/cream]
 //     [--model gemma3=PATH …] [--only smollm2 …] [--also temporal …] [--device cuda] [--jobs 8]
-//     [--write docs/EXPERIMENTS.md]
+//     [--seed 189 …] [--arm srlm …] [--results DIR] [--write docs/EXPERIMENTS.md]
 //
-// DIR holds the files that cream-plans.mjs names, as JSONL. --only leaves out the plan's other
-// models; --jobs runs that many commands at a time, which a GPU has room for. Finished parts are
-// kept, so the same command resumes. Tables are made only when everything is finished: they go to
-// stdout, and with --write between the plan's markers of that page.
+// DIR of --data holds the files that cream-plans.mjs names, as JSONL. --only leaves out the plan's
+// other models; --seed and --arm make a part of the plan now and the rest at another time; --jobs
+// runs that many commands at a time, which a GPU has room for. Finished parts are kept, so the
+// same command resumes. What a model's measurements say goes to a small file under --results
+// (OUT/results); a model that has one is not made again, wherever that was. Tables are made only
+// when every model has one: they go to stdout, and with --write between the plan's markers of that
+// page.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -24,6 +27,7 @@ import {
   PROMPTS,
   TASKS,
 } from './cream-plans.mjs';
+import { keepResults, readResults } from './cream-results.mjs';
 import { experimentTables } from './cream-tables.mjs';
 import { commands, everyOne, readLines } from './support.mjs';
 
@@ -38,6 +42,9 @@ await runMain(async () => {
       also: { type: 'string', multiple: true, default: [] },
       device: { type: 'string', default: 'cpu' },
       jobs: { type: 'string', default: '1' },
+      seed: { type: 'string', multiple: true, default: [] },
+      arm: { type: 'string', multiple: true, default: [] },
+      results: { type: 'string' },
       write: { type: 'string' },
     },
   });
@@ -52,20 +59,37 @@ await runMain(async () => {
   if (!Number.isInteger(jobs) || jobs < 1)
     throw new SetupError(`--jobs ${values.jobs} is no number of commands.`);
   const plan = { ...registered, arms: [...registered.arms, ...values.also] };
+  const wanted = (option, all) => {
+    const listed = Object.fromEntries(all.map((one) => [one, one]));
+    const chosen = values[option].map((name) => known(option, name, listed));
+    return chosen.length === 0 ? all : chosen;
+  };
+  const out = values.out ?? join('runs', `cream-${values.plan}`);
   const experiment = {
     plan,
+    arms: wanted('arm', plan.arms),
     device: known('device', values.device, DEVICES),
     data: dataFolder(values.data, plan),
-    out: values.out ?? join('runs', `cream-${values.plan}`),
+    out,
+    results: join(values.results ?? join(out, 'results'), values.plan),
     models: modelsOf(plan, values.model, values.only),
     ...commands(jobs),
   };
-  const trained = await everyOne(
-    Object.keys(experiment.models).flatMap((model) =>
-      plan.seeds.map((seed, block) => trainSeed(experiment, { model, seed, block })),
-    ),
+  const seeds = wanted('seed', plan.seeds);
+  const models = Object.keys(experiment.models);
+  await everyOne(
+    models.flatMap((model) => seeds.map((seed) => trainSeed(experiment, { model, seed }))),
   );
-  const tables = await experimentTables(plan, trained.flat());
+  const all = models.flatMap((model) =>
+    plan.seeds.flatMap((seed) => ['M1', ...plan.arms].map((arm) => ({ model, seed, arm }))),
+  );
+  const missing = all.filter((one) => !existsSync(resultsFile(experiment, one)));
+  if (missing.length > 0) {
+    say(`${missing.length} of ${all.length} models have no results yet, so no tables are made.`);
+    return;
+  }
+  const records = all.map((one) => ({ ...one, ...readResults(resultsFile(experiment, one)) }));
+  const tables = await experimentTables(plan, records);
   process.stdout.write(tables);
   if (values.write !== undefined) writeBetween(values.write, values.plan, tables);
 });
@@ -106,13 +130,18 @@ function file(data, stem) {
   return join(data, `${stem}.jsonl`);
 }
 
-/**
- * M1 and every arm of one model and seed, trained and measured; `block` numbers the seed's
- * questions.
- */
+function resultsFile({ results }, { model, seed, arm }) {
+  return join(results, model, String(seed), `${arm}.json`);
+}
+
+/** M1 and the wanted arms of one model and seed, trained and measured, if they are not yet. */
 async function trainSeed(experiment, of) {
-  const { plan, device, data, out, models, trainRun } = experiment;
+  const { plan, arms, device, data, out, models, trainRun } = experiment;
   const { model, seed } = of;
+  const missing = ['M1', ...arms].filter(
+    (arm) => !existsSync(resultsFile(experiment, { ...of, arm })),
+  );
+  if (missing.length === 0) return;
   const folder = (name) => join(out, model, String(seed), name);
   const common = [`model=${models[model]}`, `seed=${seed}`, 'evaluate.tasks=[]'];
   const settings = [...plan.settings, ...device.settings];
@@ -129,8 +158,7 @@ async function trainSeed(experiment, of) {
   const m1 = join(first, 'sft/checkpoint');
   const prompts = PROMPTS.map((stem) => file(data, stem)).join(', ');
   const trainArm = async (arm) => {
-    const directory = folder(arm);
-    await trainRun(directory, [
+    await trainRun(folder(arm), [
       ...common,
       `iterations=${plan.iterations}`,
       `sft.checkpoint=${m1}`,
@@ -138,51 +166,79 @@ async function trainSeed(experiment, of) {
       ...rest,
       ...(ARMS[arm] ?? EXPLORATORY[arm]),
     ]);
-    const last = join(directory, `iteration-${plan.iterations}`);
-    return measured(experiment, { ...of, arm, directory, checkpoint: join(last, 'checkpoint') });
   };
-  return everyOne([
-    measured(experiment, { ...of, arm: 'M1', directory: first, checkpoint: m1 }),
-    ...plan.arms.map(trainArm),
-  ]);
+  const made = await everyOne(
+    missing.map(async (arm) => {
+      const of = { model, seed, arm, directory: folder(arm === 'M1' ? 'm1' : arm) };
+      if (arm !== 'M1') await trainArm(arm);
+      const last = join(of.directory, `iteration-${plan.iterations}`, 'checkpoint');
+      const one = { ...of, checkpoint: arm === 'M1' ? m1 : last };
+      await answer(experiment, one);
+      return one;
+    }),
+  );
+  await rankPairs(experiment, made);
+  for (const one of made)
+    keepResults(
+      resultsFile(experiment, one),
+      one.directory,
+      one.arm === 'M1' ? 0 : plan.iterations,
+    );
 }
 
-/** Greedy answers to the seed's questions, log-likelihoods of all, ranking of human pairs. */
-async function measured({ plan, device, data, out, models, cream }, one) {
-  const { model, block, arm, seed, directory, checkpoint } = one;
+/** Options of every measurement. */
+function measuring({ plan, device }) {
   const exact = plan.settings.filter((setting) => setting.startsWith('dtype='));
   const dtype = exact.flatMap((setting) => ['--dtype', setting.slice('dtype='.length)]);
-  const options = [...dtype, ...device.options];
-  const limit = ['--count', String(plan.questions)];
-  const make = async (name, what, args, capture = false) => {
+  return [...dtype, ...device.options];
+}
+
+/** Greedy answers of one model to the questions of its seed, and log-likelihoods of all. */
+async function answer(experiment, { model, seed, arm, directory, checkpoint }) {
+  const { plan, device, data, out, cream } = experiment;
+  const block = plan.seeds.indexOf(seed);
+  const make = async (name, what, options) => {
     const target = join(directory, name);
     if (existsSync(target)) return;
     say(`${model}, seed ${seed}, ${arm}: ${what}`);
-    const written = capture ? [] : ['--out', target];
-    const text = await cream([...args, ...written], { capture, log: `${target}.log` });
-    if (!capture) return;
-    writeFileSync(`${target}.part`, text);
-    renameSync(`${target}.part`, target);
+    const count = ['--count', String(plan.questions)];
+    const args = ['eval', '--model', checkpoint, ...measuring(experiment), ...count, ...options];
+    await cream([...args, '--out', target], { log: `${target}.log` });
   };
   await make('greedy.jsonl', 'greedy answers', [
-    ...['eval', '--model', checkpoint, ...options, ...limit, ...device.evaluation],
-    ...['--max-new-tokens', String(plan.answerTokens)],
+    ...[...device.evaluation, '--max-new-tokens', String(plan.answerTokens)],
     ...Object.keys(TASKS).flatMap((task) => [
       '--task',
       `${task}:${blockOf(data, out, task, plan, block)}`,
     ]),
   ]);
   await make('likelihood.jsonl', 'log-likelihoods', [
-    ...['eval', '--model', checkpoint, ...options, ...limit, '--method', 'loglikelihood'],
+    ...['--method', 'loglikelihood'],
     ...Object.entries(TASKS).flatMap(([task, stem]) => ['--task', `${task}:${file(data, stem)}`]),
   ]);
-  const ranking = [
-    ...['rank-eval', '--pairs', file(data, PAIRS), '--count', String(plan.pairs), ...options],
-    ...['--base', models[model], '--model', checkpoint, '--json'],
+}
+
+/** How models of one seed rank human pairs: one command, which scores the base model once. */
+async function rankPairs(experiment, made) {
+  const { plan, data, models, cream } = experiment;
+  const target = ({ directory }) => join(directory, 'rank-eval.json');
+  const missing = made.filter((one) => !existsSync(target(one)));
+  if (missing.length === 0) return;
+  const { model, seed } = missing[0];
+  say(`${model}, seed ${seed}: ranking of human pairs`);
+  const args = [
+    ...['rank-eval', '--pairs', file(data, PAIRS), '--count', String(plan.pairs)],
+    ...[...measuring(experiment), '--base', models[model], '--json'],
+    ...missing.flatMap(({ checkpoint }) => ['--model', checkpoint]),
     ...['--rewards', 'implicit', 'implicit_mean', 'implicit_controlled', 'likelihood'],
   ];
-  await make('rank-eval.json', 'ranking of human pairs', ranking, true);
-  return one;
+  const text = await cream(args, { capture: true, log: `${target(missing[0])}.log` });
+  const rows = JSON.parse(text);
+  for (const one of missing) {
+    const own = rows.filter((row) => row.model === one.checkpoint);
+    writeFileSync(`${target(one)}.part`, JSON.stringify(own));
+    renameSync(`${target(one)}.part`, target(one));
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The experiment's script from end to end on a tiny model, also resumed. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { holm } from '../../src/report/compare.js';
@@ -121,12 +121,35 @@ describe('scripts/experiments/cream.mjs', () => {
   it('keeps what is finished, and makes what is missing', () => {
     const kept = join(out, 'smollm2/1/sign/greedy.jsonl');
     const lost = join(out, 'smollm2/2/srlm/greedy.jsonl');
+    const results = join(out, 'results/smoke/smollm2/2/srlm.json');
     const [before, text] = [statSync(kept).mtimeMs, readFileSync(lost, 'utf8')];
+    const found = readFileSync(results, 'utf8');
     rmSync(lost);
-    expect(experiment().status).toBe(0);
+    rmSync(results);
+    const other = experiment('--seed', '1');
+    expect(other).toMatchObject({ status: 0, stdout: '' });
+    expect(other.stderr).toContain('1 of 12 models have no results yet, so no tables are made.');
+    expect(experiment('--seed', '2', '--arm', 'srlm').status).toBe(0);
     expect(statSync(kept).mtimeMs).toBe(before);
     expect(readFileSync(lost, 'utf8')).toBe(text);
+    expect(readFileSync(results, 'utf8')).toBe(found);
   }, 600_000);
+
+  it('makes the same tables from the results alone, without a run', () => {
+    const elsewhere = join(work, 'elsewhere');
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      [
+        ...['scripts/experiments/cream.mjs', '--plan', 'smoke', '--data', data],
+        ...['--out', elsewhere, '--results', join(out, 'results')],
+      ],
+      { cwd: root, encoding: 'utf8' },
+    );
+    expect(status).toBe(0);
+    const [, written] = readFileSync(page, 'utf8').split(/<!-- smoke: (?:tables|end) -->/);
+    expect(stdout).toBe(written!.slice(1, -1));
+    expect(existsSync(elsewhere)).toBe(false);
+  });
 
   it('names the inputs that are missing', () => {
     const { status, stderr } = spawnSync(
