@@ -243,8 +243,8 @@ class CachingAllocator final : public c10::Allocator {
     const size_t bound = peak_ + peak_ / 16;
     return_memory(bound > fresh * kHugePage ? bound - fresh * kHugePage : 0);
     // Free pages behind the block are taken along as far as the bound allows.
-    const size_t room = bound > resident_ ? (bound - resident_) / kHugePage : 0;
-    const size_t most = std::max(fresh, std::min(kTogether, room));
+    const size_t spare = bound > resident_ ? (bound - resident_) / kHugePage : 0;
+    const size_t most = std::max(fresh, std::min(kTogether, spare));
     size_t to = end;
     Block* after = block.after && !block.after->used ? block.after : nullptr;
     if (after) {
