@@ -29,11 +29,12 @@ class KvBlock {
   const void* values_data(int64_t layer) const { return data(layer, 1); }
 
   // Copies keys and values [n, kv_heads, head_dim] to positions at … at+n−1. The caller advances
-  // `length` after all layers are written. A position whose group is transposed cannot be written
-  // again; until the next write() a last full group of write_row() is not.
+  // `length` after all layers are written. Full groups of keys are transposed, and their positions
+  // cannot be written again.
   void write(int64_t layer, int64_t at, const Tensor& keys, const Tensor& values);
   // write() of one position, from contiguous memory of the cache's dtype: the decode path, called
-  // for every sequence and layer.
+  // for every sequence and layer. The position's own group is transposed at the next call only, so
+  // that a step that failed can be repeated.
   void write_row(int64_t layer, int64_t at, const void* key, const void* value);
   void grow(int64_t capacity);  // keeps valid positions; no-op if large enough
 
