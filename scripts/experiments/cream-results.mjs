@@ -84,9 +84,7 @@ function byTask(answers, { form }) {
 
 /** Rows by reward; their model is the file's, and its path says nothing elsewhere. */
 function ranking(rows) {
-  return rows
-    .filter(({ model }) => model !== '')
-    .map(({ reward, all, matched, balanced }) => ({ reward, all, matched, balanced }));
+  return rows.map(({ reward, all, matched, balanced }) => ({ reward, all, matched, balanced }));
 }
 
 /** What iteration `t` measured, the z that its training reached and the z of its loss's minimum. */

@@ -157,8 +157,8 @@ async function trainSeed(experiment, of) {
   ]);
   const m1 = join(first, 'sft/checkpoint');
   const prompts = PROMPTS.map((stem) => file(data, stem)).join(', ');
-  const trainArm = async (arm) => {
-    await trainRun(folder(arm), [
+  const trainArm = (arm) =>
+    trainRun(folder(arm), [
       ...common,
       `iterations=${plan.iterations}`,
       `sft.checkpoint=${m1}`,
@@ -166,24 +166,19 @@ async function trainSeed(experiment, of) {
       ...rest,
       ...(ARMS[arm] ?? EXPLORATORY[arm]),
     ]);
-  };
   const made = await everyOne(
     missing.map(async (arm) => {
-      const of = { model, seed, arm, directory: folder(arm === 'M1' ? 'm1' : arm) };
-      if (arm !== 'M1') await trainArm(arm);
-      const last = join(of.directory, `iteration-${plan.iterations}`, 'checkpoint');
-      const one = { ...of, checkpoint: arm === 'M1' ? m1 : last };
+      const isFirst = arm === 'M1';
+      const directory = isFirst ? first : folder(arm);
+      const last = join(directory, `iteration-${plan.iterations}`, 'checkpoint');
+      const one = { ...of, arm, directory, checkpoint: isFirst ? m1 : last };
+      if (!isFirst) await trainArm(arm);
       await answer(experiment, one);
-      return one;
+      return { ...one, iterations: isFirst ? 0 : plan.iterations };
     }),
   );
   await rankPairs(experiment, made);
-  for (const one of made)
-    keepResults(
-      resultsFile(experiment, one),
-      one.directory,
-      one.arm === 'M1' ? 0 : plan.iterations,
-    );
+  for (const one of made) keepResults(resultsFile(experiment, one), one.directory, one.iterations);
 }
 
 /** Options of every measurement. */

@@ -153,9 +153,9 @@ bool attention_is_batch_invariant(int64_t heads, int64_t kv_heads, int64_t d, at
 }
 
 bool groups_keys(int64_t heads, int64_t kv_heads, int64_t d, at::ScalarType dtype) {
-  const bool tiles = level() == Level::amx && dtype == at::kBFloat16 && d % 32 == 0;
-  return fast_path() && !tiles && (dtype == at::kBFloat16 || dtype == at::kFloat) &&
-         head_dim_fits(d) && heads / kv_heads <= most_queries;
+  if (!attention_is_batch_invariant(heads, kv_heads, d, dtype, at::kCPU)) return false;
+  if (dtype == at::kFloat) return true;
+  return dtype == at::kBFloat16 && !(level() == Level::amx && attend::fits_tiles<uint16_t>(d));
 }
 
 void group_keys(void* keys, int64_t d, at::ScalarType dtype) {

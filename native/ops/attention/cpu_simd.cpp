@@ -139,7 +139,7 @@ struct BlockOf {
   int64_t d, n;
   float scale, softcap;
   Values<V> values;
-  Columns keys = {};  // but on AMX
+  Columns keys = {};  // of block(); tiles have KeyTiles
 };
 
 // Adds the block to R queries from `first` on, given their scores; query r sees the keys spans[r]
@@ -262,7 +262,7 @@ int64_t scratch_floats(int64_t count, int64_t head_dim) {
 
 template <Level L, class T>
 void group_keys(T* keys, int64_t d) {
-  T rows[key_group * 256];  // of the largest head
+  T rows[key_group * most_head_dim];
   std::copy_n(keys, key_group * d, rows);
   transpose_keys(rows, d, key_group, d, reinterpret_cast<int32_t*>(keys));
 }
@@ -294,7 +294,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   float* scratch = queries.scratch;
 #ifdef __AMX_BF16__
   std::optional<Tiles> tiles;
-  if (sizeof(T) == 2 && d % 32 == 0 && keys.grouped == 0) {
+  if (fits_tiles<T>(d) && keys.grouped == 0) {
     tiles.emplace();
     transpose_queries(reinterpret_cast<const int32_t*>(scratch + at.query), range, d,
                       reinterpret_cast<int32_t*>(scratch + at.transposed));

@@ -10,6 +10,7 @@
 namespace cream::ops::attend {
 
 inline constexpr int64_t key_block = 64;
+inline constexpr int64_t most_head_dim = 256;
 inline constexpr int64_t tile_queries = 6;  // 6 × 64 fp32 accumulators are 24 of the 32 registers
 
 // Consecutive keys and values of one kv head, `stride` values apart. The first `grouped` keys, a
@@ -31,10 +32,16 @@ void group_keys(T* keys, int64_t d);
 template <class T>
 struct Queries {
   const T* const* q;
-  int64_t count, head_dim;  // head_dim: a multiple of 16, at most 256
+  int64_t count, head_dim;  // head_dim: a multiple of 16, at most most_head_dim
   float scale, softcap;     // softcap 0: none
   float* scratch;           // scratch_floats(count, head_dim)
 };
+
+// Whether AMX's tiles score such heads. They read keys as they are, so no group is transposed.
+template <class T>
+constexpr bool fits_tiles(int64_t head_dim) {
+  return sizeof(T) == sizeof(uint16_t) && head_dim % 32 == 0;
+}
 
 template <Level L>
 int64_t scratch_floats(int64_t count, int64_t head_dim);

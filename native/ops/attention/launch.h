@@ -1,11 +1,12 @@
 // Helpers of the launchers of attention and of its gradient.
 #pragma once
 
+#include "ops/attention/kernel.h"
 #include "ops/launch.h"
 
 namespace cream::ops {
 
-inline bool head_dim_fits(int64_t d) { return d % 16 == 0 && d <= 256; }
+inline bool head_dim_fits(int64_t d) { return d % 16 == 0 && d <= attend::most_head_dim; }
 
 // This thread's scratch memory, 64-byte aligned, valid until its next call. It is kept, so a decode
 // step allocates nothing.
