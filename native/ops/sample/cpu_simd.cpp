@@ -1,5 +1,7 @@
 #include "ops/sample/kernel.h"
 
+#include <algorithm>
+
 #include "ops/simd.h"
 
 namespace cream::ops {
@@ -27,39 +29,58 @@ Peak peak<CREAM_LEVEL>(const float* logits, int64_t vocab) {
   return peak;
 }
 
+namespace {
+
+struct Weigh {
+  explicit Weigh(const TemperedRow& row)
+      : max(set8(row.max)), inverse_temperature(set8(1 / row.temperature)) {}
+  Doubles operator()(Doubles x) const { return exp8(mul8(sub8(x, max), inverse_temperature)); }
+  Doubles max, inverse_temperature;
+};
+
+}  // namespace
+
 template <>
-double weight_sum<CREAM_LEVEL>(const float* logits, int64_t vocab, double max,
-                               double inverse_temperature) {
-  const Doubles m = set8(max), scale = set8(inverse_temperature);
-  const auto weight = [&](Doubles x) { return exp8(mul8(sub8(x, m), scale)); };
+double weight_sum<CREAM_LEVEL>(const TemperedRow& row) {
+  const Weigh weight(row);
   Doubles sum = set8(0), sum1 = sum;
   int64_t i = 0;
-  for (; i + 16 <= vocab; i += 16) {
-    sum = add8(sum, weight(load8(logits + i)));
-    sum1 = add8(sum1, weight(load8(logits + i + 8)));
+  for (; i + 16 <= row.vocab; i += 16) {
+    sum = add8(sum, weight(load8(row.logits + i)));
+    sum1 = add8(sum1, weight(load8(row.logits + i + 8)));
   }
-  for (; i < vocab; i += 8) {
-    const Mask8 lanes = first_lanes8(vocab - i);
-    sum = add8(sum, weight(load8(logits + i, lanes)), lanes);
+  for (; i < row.vocab; i += 8) {
+    const Mask8 lanes = first_lanes8(row.vocab - i);
+    sum = add8(sum, weight(load8(row.logits + i, lanes)), lanes);
   }
   return sum8(add8(sum, sum1));
 }
 
 template <>
-int64_t collect<CREAM_LEVEL>(const float* logits, int64_t vocab, float low, float high,
-                             uint64_t* keys) {
+Collected collect<CREAM_LEVEL>(const TemperedRow& row, float low, float high,
+                               Candidate* candidates) {
   int64_t count = 0;
   const Floats from = set16(low), to = set16(high);
-  for (int64_t i = 0; i < vocab; i += 16) {
-    const Mask lanes = first_lanes(vocab - i);
-    const Floats x = load16(logits + i, lanes);
+  for (int64_t i = 0; i < row.vocab; i += 16) {
+    const Mask lanes = first_lanes(row.vocab - i);
+    const Floats x = load16(row.logits + i, lanes);
     uint32_t hit = bits16(and16(lanes, and16(at_least16(x, from), below16(x, to))));
     for (; hit; hit &= hit - 1) {
       const int64_t id = i + __builtin_ctz(hit);
-      keys[count++] = sort_key(logits[id], static_cast<uint32_t>(id));
+      candidates[count++].key = sort_key(row.logits[id], static_cast<uint32_t>(id));
     }
   }
-  return count;
+  const Weigh weight(row);
+  double sum = 0;
+  for (int64_t i = 0; i < count; i += 8) {
+    const int64_t n = std::min<int64_t>(8, count - i);
+    float logits[8] = {};
+    double weights[8];
+    for (int64_t j = 0; j < n; ++j) logits[j] = row.logits[key_id(candidates[i + j].key)];
+    store8(weights, weight(load8(logits)));
+    for (int64_t j = 0; j < n; ++j) sum += candidates[i + j].weight = weights[j];
+  }
+  return {count, sum};
 }
 
 }  // namespace cream::ops

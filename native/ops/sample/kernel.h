@@ -15,14 +15,29 @@ struct Peak {
 template <Level L>
 Peak peak(const float* logits, int64_t vocab);
 
-// Σ exp((logit − max) · inverse_temperature), in double.
-template <Level L>
-double weight_sum(const float* logits, int64_t vocab, double max, double inverse_temperature);
+// A row of logits, banned tokens at −inf, whose tokens weigh exp((logit − max) / temperature).
+struct TemperedRow {
+  const float* logits;
+  int64_t vocab;
+  double max, temperature;
+};
 
-// Writes sort keys of the logits with low ≤ logit < high and returns their number. Rising keys are
-// falling logits, ties by rising id. `keys` can hold all of them.
+// The weight of all tokens, in double.
 template <Level L>
-int64_t collect(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
+double weight_sum(const TemperedRow& row);
+
+// Rising keys are falling logits, ties by rising id.
+struct Candidate {
+  uint64_t key;
+  double weight;
+};
+struct Collected {
+  int64_t count;
+  double weight;
+};
+// Writes the tokens with low ≤ logit < high, of which `candidates` can hold all, by rising id.
+template <Level L>
+Collected collect(const TemperedRow& row, float low, float high, Candidate* candidates);
 
 inline uint64_t sort_key(float logit, uint32_t id) {
   const float positive_zero = logit + 0.0f;  // −0 and 0 are a tie
