@@ -1,5 +1,7 @@
 #include "generate/cache_attention.h"
 
+#include "support/parallel.h"
+
 namespace cream {
 
 Tensor PrefillAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
@@ -31,7 +33,7 @@ Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, con
   const auto row_of = [](const Tensor& t, size_t i) {
     return static_cast<const char*>(t.const_data_ptr()) + i * t.stride(0) * t.element_size();
   };
-  for (size_t i = 0; i < sequences_.size(); ++i) {
+  const auto write = [&](size_t i) {
     const KvBlock& shared = *sequences_[i]->prefill->cache;
     KvBlock& own = *sequences_[i]->own;
     own.write_row(layer.index, own.length, row_of(k, i), row_of(v, i));
@@ -41,7 +43,11 @@ Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, con
     sources_[i].own_keys = own.keys_data(layer.index);
     sources_[i].own_grouped = own.grouped(layer.index);
     sources_[i].own_values = own.values_data(layer.index);
-  }
+  };
+  // Each row goes to a place that is in no cache, so a thread waits for memory.
+  parallel_for(0, static_cast<int64_t>(sequences_.size()), 16, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) write(static_cast<size_t>(i));
+  });
   return ops::decode_attention(q, sources_, kv_heads_, layer.kind);
 }
 

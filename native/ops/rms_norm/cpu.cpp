@@ -22,6 +22,21 @@ Tensor forward(const Tensor& in, const Tensor& weight, const RmsNorm& norm) {
   return out;
 }
 
+AddNorm add_forward(Tensor x, const Tensor& residual, const Tensor& weight, const RmsNorm& norm) {
+  Tensor normed = at::empty_like(x);
+  const int64_t width = x.size(1);
+  by_type(x, [&]<Level L, class T>() {
+    T *sum = mutable_data<T>(x), *to = mutable_data<T>(normed);
+    const T *added = data<T>(residual), *w = data<T>(weight);
+    parallel_for(0, x.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
+      const int64_t at = begin * width;
+      add_rms_norm_rows<L>(sum + at, added + at, w, to + at, end - begin, width, norm);
+    });
+  });
+  count_fast_run(Op::rms_norm);
+  return {std::move(x), std::move(normed)};
+}
+
 // The weight's gradient is summed over fixed blocks of rows, independent of the threads, then over
 // the blocks.
 constexpr int64_t gradient_rows = 64;
@@ -83,9 +98,13 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset
 
 AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps,
                      double offset) {
-  if (device_dtype(x) && fits(x, weight) && residual.scalar_type() == x.scalar_type() &&
-      residual.sizes() == x.sizes())
-    return device::add_rms_norm(x, residual, weight, eps, offset);
+  const bool joined =
+      fits(x, weight) && residual.scalar_type() == x.scalar_type() && residual.sizes() == x.sizes();
+  if (joined && device_dtype(x)) return device::add_rms_norm(x, residual, weight, eps, offset);
+  if (joined && fast_dtype(x) && x.is_contiguous() && residual.is_contiguous() &&
+      !wants_gradient({x, residual, weight}))
+    return add_forward(std::move(x), residual, weight,
+                       {static_cast<float>(eps), static_cast<float>(offset)});
   x.add_(residual);
   return {x, rms_norm(x, weight, eps, offset)};
 }

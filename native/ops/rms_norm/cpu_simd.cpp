@@ -49,6 +49,21 @@ void rows_of(const T* x, const T* weight, T* y, int64_t rows, int64_t width, con
   }
 }
 
+void store_exactly(float* to, Floats v, Mask m) { store16(to, v, m); }
+void store_exactly(uint16_t* to, Floats v, Mask m) { store_halves(to, exact_bf16(v), m); }
+
+template <class T>
+void add_rows_of(T* x, const T* residual, const T* weight, T* y, int64_t rows, int64_t width,
+                 const RmsNorm& norm) {
+  for (int64_t row = 0; row < rows; ++row, x += width, residual += width, y += width) {
+    for (int64_t i = 0; i < width; i += 16) {
+      const Mask m = first_lanes(width - i);
+      store_exactly(x + i, add16(load16(x + i, m), load16(residual + i, m)), m);
+    }
+    rows_of<T>(x, weight, y, 1, width, norm);
+  }
+}
+
 // With n = x·s and g = dy·(weight + offset): dx = s·(g − n·mean(g·n)), dweight = Σ dy·n. fp32
 // inside.
 template <class T>
@@ -87,6 +102,17 @@ void rms_norm_gradient_rows<CREAM_LEVEL>(const float* x, const float* weight, co
                                          float* dx, float* d_weight, int64_t rows, int64_t width,
                                          const RmsNorm& norm) {
   gradient_of(x, weight, dy, dx, d_weight, rows, width, norm);
+}
+
+template <>
+void add_rms_norm_rows<CREAM_LEVEL>(uint16_t* x, const uint16_t* residual, const uint16_t* weight,
+                                    uint16_t* y, int64_t rows, int64_t width, const RmsNorm& norm) {
+  add_rows_of(x, residual, weight, y, rows, width, norm);
+}
+template <>
+void add_rms_norm_rows<CREAM_LEVEL>(float* x, const float* residual, const float* weight, float* y,
+                                    int64_t rows, int64_t width, const RmsNorm& norm) {
+  add_rows_of(x, residual, weight, y, rows, width, norm);
 }
 
 template <>

@@ -134,6 +134,25 @@ CHECK_LEVELS("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
   gate.done();
 }
 
+CHECK_LEVELS("ops fast: RMS norm of a sum has the bits of adding first") {
+  at::manual_seed(13);
+  const MustRun norm(Op::rms_norm);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const double offset : {0.0, 1.0})
+      for (const int64_t width : {576, 100, 17}) {
+        Tensor x = at::randn({67, width}).to(dtype), residual = at::randn({67, width}).to(dtype);
+        x[0] *= 1e-39, residual[0] *= 1e-39;  // their sum is subnormal
+        const Tensor weight = at::rand({width}).to(dtype), sum = x + residual,
+                     normed = ops::rms_norm(sum, weight, 1e-5, offset);
+        for (const Tensor& added : {residual, slice(67, 1, width, dtype).squeeze(1)}) {
+          if (!added.is_contiguous()) added.copy_(residual);
+          const ops::AddNorm made = ops::add_rms_norm(x.clone(), added, weight, 1e-5, offset);
+          CHECK(at::equal(made.sum, sum) && at::equal(made.normed, normed));
+        }
+      }
+  norm.done();
+}
+
 CHECK_LEVELS("ops fast: gradients of rope, swiglu and rms_norm agree with the plain ops'") {
   at::manual_seed(19);
   const MustRun rotation(Op::rope), gate(Op::swiglu), norm(Op::rms_norm);
