@@ -2,6 +2,7 @@
 // query heads of one kv head; packed batch: adjacent rows of one segment × the same heads. Tiles
 // are distributed over threads.
 #include <array>
+#include <utility>
 
 #include "ops/attention/device.h"
 #include "ops/attention/kernel.h"
@@ -55,55 +56,67 @@ std::vector<Range> sibling_rows(const std::vector<DecodeSource>& sources, int64_
 
 struct DecodeWork {
   const std::vector<DecodeSource>& sources;
-  int64_t group;
+  int64_t kv_heads, group, d;
   const AttentionKind& kind;
+  const std::vector<Range>& ranges;  // of rows with the same shared keys
 };
 
+// What one kv head reads of a row's source.
+template <class T>
+attend::Keys<T> shared_keys(const DecodeSource& s, int64_t kv_head, int64_t d) {
+  const int64_t offset = kv_head * s.shared_capacity * d;
+  return {static_cast<const T*>(s.shared_keys) + offset,
+          static_cast<const T*>(s.shared_values) + offset, d, s.shared_length, s.shared_grouped};
+}
+template <class T>
+attend::Keys<T> own_keys(const DecodeSource& s, int64_t kv_head, int64_t d) {
+  const int64_t offset = kv_head * s.own_capacity * d;
+  return {static_cast<const T*>(s.own_keys) + offset, static_cast<const T*>(s.own_values) + offset,
+          d, s.own_length, s.own_grouped};
+}
+
+// The tiles first_tile … last_tile−1: range by range, every kv head. A cache is read once per step,
+// from memory, so while one part is added, the first block of the next one is on its way.
 template <Level L, class T>
-void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range rows,
-                 int64_t kv_head) {
-  const auto& [sources, group, kind] = work;
-  const int64_t d = q.size(2);
-  Tile<L, T> tile;
-  std::array<int64_t, most_queries> shared_begin, own_begin;  // of each query's window
-  for (int64_t row = rows.first; row < rows.last; ++row)
-    for (int64_t h = 0; h < group; ++h) {
-      const int64_t first = kind.window > 0
-                                ? std::max<int64_t>(0, sources[row].shared_length +
-                                                           sources[row].own_length - kind.window)
-                                : 0;
-      shared_begin[tile.count] = std::min(first, sources[row].shared_length);
-      own_begin[tile.count] = std::max<int64_t>(0, first - sources[row].shared_length);
-      tile.push(q, out, row, kv_head * group + h);
+void decode_tiles(const Tensor& q, Tensor& out, const DecodeWork& work, int64_t first_tile,
+                  int64_t last_tile) {
+  const auto& [sources, kv_heads, group, d, kind, ranges] = work;
+  const auto shared = [&](int64_t tile) {
+    return shared_keys<T>(sources[ranges[tile / kv_heads].first], tile % kv_heads, d);
+  };
+  attend::Keys<T> next = shared(first_tile);
+  attend::prefetch<L>(next, d);
+  for (int64_t i = first_tile; i < last_tile; ++i) {
+    const Range rows = ranges[i / kv_heads];
+    const int64_t kv_head = i % kv_heads;
+    Tile<L, T> tile;
+    std::array<int64_t, most_queries> shared_begin, own_begin;  // of each query's window
+    for (int64_t row = rows.first; row < rows.last; ++row)
+      for (int64_t h = 0; h < group; ++h) {
+        const int64_t first = kind.window > 0
+                                  ? std::max<int64_t>(0, sources[row].shared_length +
+                                                             sources[row].own_length - kind.window)
+                                  : 0;
+        shared_begin[tile.count] = std::min(first, sources[row].shared_length);
+        own_begin[tile.count] = std::max<int64_t>(0, first - sources[row].shared_length);
+        tile.push(q, out, row, kv_head * group + h);
+      }
+    const attend::Queries<T> queries = tile.queries(d, kind);
+    attend::begin<L>(queries);
+    const auto add = [&](attend::Range range, const int64_t* begin, const attend::Keys<T>& after) {
+      attend::add<L>(queries, std::exchange(next, after), range,
+                     {kind.window > 0 ? begin : nullptr, nullptr}, &next);
+    };
+    add({0, tile.count}, shared_begin.data(), own_keys<T>(sources[rows.first], kv_head, d));
+    for (int64_t row = rows.first; row < rows.last; ++row) {
+      const int64_t at = (row - rows.first) * group;
+      add({at, at + group}, own_begin.data() + at,
+          row + 1 < rows.last ? own_keys<T>(sources[row + 1], kv_head, d)
+          : i + 1 < last_tile ? shared(i + 1)
+                              : attend::Keys<T>{});
     }
-  const attend::Queries<T> queries = tile.queries(d, kind);
-  attend::begin<L>(queries);
-  const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity,
-                        int64_t grouped) {
-    const int64_t offset = kv_head * capacity * d;
-    return attend::Keys<T>{static_cast<const T*>(keys) + offset,
-                           static_cast<const T*>(values) + offset, d, length, grouped};
-  };
-  const DecodeSource& first = sources[rows.first];
-  const auto own = [&](int64_t row) {
-    const DecodeSource& s = sources[row];
-    return part(s.own_keys, s.own_values, s.own_length, s.own_capacity, s.own_grouped);
-  };
-  attend::prefetch<L>(own(rows.first), d);
-  if (first.shared_length > 0)
-    attend::add<L>(queries,
-                   part(first.shared_keys, first.shared_values, first.shared_length,
-                        first.shared_capacity, first.shared_grouped),
-                   {0, tile.count}, {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
-  for (int64_t row = rows.first; row < rows.last; ++row) {
-    const DecodeSource& s = sources[row];
-    const int64_t at = (row - rows.first) * group;
-    if (row + 1 < rows.last) attend::prefetch<L>(own(row + 1), d);
-    if (s.own_length > 0)
-      attend::add<L>(queries, own(row), {at, at + group},
-                     {kind.window > 0 ? own_begin.data() + at : nullptr, nullptr});
+    attend::finish<L>(queries, tile.out.data());
   }
-  attend::finish<L>(queries, tile.out.data());
 }
 
 struct PackedTile {
@@ -174,11 +187,10 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
   Tensor out = at::empty({rows, heads * d}, q.options());
   const std::vector<Range> ranges = sibling_rows(sources, most_queries / group);
   const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
-  const DecodeWork work{sources, group, kind};
+  const DecodeWork work{sources, kv_heads, group, d, kind, ranges};
   by_product_type(in, [&]<Level L, class T>() {
     parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        decode_tile<L, T>(in, out, work, ranges[i / kv_heads], i % kv_heads);
+      decode_tiles<L, T>(in, out, work, begin, end);
     });
   });
   count_fast_run(Op::decode_attention);

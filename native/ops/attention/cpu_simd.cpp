@@ -47,15 +47,6 @@ struct Layout {
   }
 };
 
-// Prefetches n rows. A cache is read once per step, and its runs are too short for the hardware
-// prefetcher.
-template <class T>
-void prefetch_rows(const T* rows, int64_t stride, int64_t n, int64_t d) {
-  for (int64_t row = 0; row < n; ++row)
-    for (int64_t i = 0; i < d; i += 64 / static_cast<int64_t>(sizeof(T)))
-      _mm_prefetch(reinterpret_cast<const char*>(rows + row * stride + i), _MM_HINT_T1);
-}
-
 template <class T>
 void widen_values(const T* values, int64_t stride, int64_t n, int64_t d, float* to) {
   for (int64_t key = 0; key < n; ++key)
@@ -105,16 +96,18 @@ struct Values {
   int64_t stride;
 };
 
-// o = o·factor + p·v for R queries and C·16 dimensions, over n keys.
+// o = o·factor + p·v for R queries and C·16 dimensions, over n keys. Returns what is left of
+// `ahead`.
 template <int R, int C, class V>
-void accumulate(const float* p, const float* factor, Values<V> values, int64_t n, int64_t d,
-                float* out) {
+Ahead accumulate(const float* p, const float* factor, Values<V> values, int64_t n, int64_t d,
+                 float* out, Ahead ahead) {
   Floats acc[R][C];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[r][c] = mul16(load16(out + r * d + 16 * c), set16(factor[r]));
   for (int64_t key = 0; key < n; ++key, values.data += values.stride) {
+    ahead.step();
     Floats v[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) v[c] = load16(values.data + 16 * c);
@@ -129,6 +122,7 @@ void accumulate(const float* p, const float* factor, Values<V> values, int64_t n
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) store16(out + r * d + 16 * c, acc[r][c]);
+  return ahead;
 }
 
 // One block of keys, and its values.
@@ -139,6 +133,8 @@ struct BlockOf {
   int64_t d, n;
   float scale, softcap;
   Values<V> values;
+  Ahead& keys_ahead;
+  Ahead& values_ahead;
   Columns keys = {};  // of block(); tiles have KeyTiles
 };
 
@@ -160,10 +156,14 @@ void weigh(const BlockOf<V>& b, int64_t first, const Span* spans, float* scores)
     most = std::max(most, spans[r].end);
   }
   int64_t i = 0;
-  const auto values = [&] { return Values<V>{b.values.data + i, b.values.stride}; };
-  for (; i + 16 * most_columns <= b.d; i += 16 * most_columns)
-    accumulate<R, most_columns>(scores, factor, values(), most, b.d, out + i);
-  for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, values(), most, b.d, out + i);
+  b.values_ahead.spread(most * std::max<int64_t>(1, b.d / (16 * most_columns)));
+  const auto add = [&]<int C>() {
+    b.values_ahead = accumulate<R, C>(scores, factor, Values<V>{b.values.data + i, b.values.stride},
+                                      most, b.d, out + i, b.values_ahead);
+    i += 16 * C;
+  };
+  while (i + 16 * most_columns <= b.d) add.template operator()<most_columns>();
+  while (i < b.d) add.template operator()<1>();
 }
 
 // With a transposed block.
@@ -172,7 +172,7 @@ void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   const int64_t words = b.d * static_cast<int64_t>(sizeof(T)) / 4;
   const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
   float* const scores = b.scratch + b.at.scores;
-  score_columns<R, T>(query, b.keys, words, (b.n + 15) / 16, b.scale, scores);
+  score_columns<R, T>(query, b.keys, words, (b.n + 15) / 16, b.scale, scores, b.keys_ahead);
   weigh<R>(b, first, spans, scores);
 }
 
@@ -269,9 +269,10 @@ void group_keys(T* keys, int64_t d) {
 
 template <Level L, class T>
 void prefetch(const Keys<T>& keys, int64_t d) {
-  const int64_t n = std::min(key_block, keys.length);
-  prefetch_rows(keys.keys, keys.stride, n, d);
-  prefetch_rows(keys.values, keys.stride, n, d);
+  Ahead of_keys, of_values;
+  first_block(keys, 0, d, of_keys, of_values);
+  of_keys.rest();
+  of_values.rest();
 }
 
 template <Level L, class T>
@@ -288,7 +289,8 @@ void begin(const Queries<T>& queries) {
 }
 
 template <Level L, class T>
-void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible) {
+void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible,
+         const Keys<T>* next) {
   const int64_t d = queries.head_dim;
   const Layout at(queries.count, d);
   float* scratch = queries.scratch;
@@ -305,10 +307,12 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
       visible.begin ? *std::min_element(visible.begin, visible.begin + (range.last - range.first))
                     : 0;
   for (int64_t start = hidden / key_block * key_block; start < keys.length; start += key_block) {
-    const int64_t n = std::min(key_block, keys.length - start),
-                  ahead = std::min(key_block, keys.length - start - n);
-    prefetch_rows(keys.keys + (start + n) * keys.stride, keys.stride, ahead, d);
-    prefetch_rows(keys.values + (start + n) * keys.stride, keys.stride, ahead, d);
+    const int64_t n = std::min(key_block, keys.length - start);
+    Ahead keys_ahead, values_ahead;
+    if (start + n < keys.length)
+      first_block(keys, start + n, d, keys_ahead, values_ahead);
+    else if (next)
+      first_block(*next, 0, d, keys_ahead, values_ahead);
     const T *block_keys = keys.keys + start * keys.stride,
             *values = keys.values + start * keys.stride;
     const auto multiply = [&]<class V>(BlockOf<V> b) {
@@ -327,13 +331,29 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
     };
     // Widening is exact, so it does not change the result. It pays if several tiles read the block.
     if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
-      multiply(
-          BlockOf<T>{scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}});
+      multiply(BlockOf<T>{scratch,
+                          at,
+                          d,
+                          n,
+                          queries.scale,
+                          queries.softcap,
+                          {values, keys.stride},
+                          keys_ahead,
+                          values_ahead});
     } else {
       widen_values(values, keys.stride, n, d, scratch + at.values);
-      multiply(BlockOf<float>{
-          scratch, at, d, n, queries.scale, queries.softcap, {scratch + at.values, d}});
+      multiply(BlockOf<float>{scratch,
+                              at,
+                              d,
+                              n,
+                              queries.scale,
+                              queries.softcap,
+                              {scratch + at.values, d},
+                              keys_ahead,
+                              values_ahead});
     }
+    keys_ahead.rest();
+    values_ahead.rest();
   }
 }
 
@@ -356,8 +376,9 @@ template void prefetch<CREAM_LEVEL>(const Keys<float>&, int64_t);
 template void begin<CREAM_LEVEL>(const Queries<uint16_t>&);
 template void begin<CREAM_LEVEL>(const Queries<float>&);
 template void add<CREAM_LEVEL>(const Queries<uint16_t>&, const Keys<uint16_t>&, Range,
-                               const Visible&);
-template void add<CREAM_LEVEL>(const Queries<float>&, const Keys<float>&, Range, const Visible&);
+                               const Visible&, const Keys<uint16_t>*);
+template void add<CREAM_LEVEL>(const Queries<float>&, const Keys<float>&, Range, const Visible&,
+                               const Keys<float>*);
 template void finish<CREAM_LEVEL>(const Queries<uint16_t>&, uint16_t* const*);
 template void finish<CREAM_LEVEL>(const Queries<float>&, float* const*);
 

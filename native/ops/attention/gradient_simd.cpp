@@ -216,14 +216,15 @@ class Walk {
     float scores[R * key_block], products[R * key_block];
     const int32_t *q = reinterpret_cast<const int32_t*>(scratch_ + at_.queries),
                   *g = reinterpret_cast<const int32_t*>(scratch_ + at_.gradients);
+    Ahead none;
     for (int64_t block = 0; block < blocks_of(all.last); ++block) {
       const int64_t first = block * key_block, size = at_.words * key_block;
       const bool any = first < all.last && first + key_block > all.first;
       if (any) {
         score_columns<R, T>(q, Columns(p.transposed_keys + block * size, at_.words), at_.words, 4,
-                            b_.scale, scores);
+                            b_.scale, scores, none);
         score_columns<R, T>(g, Columns(p.transposed_values + block * size, at_.words), at_.words, 4,
-                            1.0f, products);
+                            1.0f, products, none);
       }
       for (int r = 0; r < R; ++r)
         for (int64_t c = 0; c < 4; ++c) {

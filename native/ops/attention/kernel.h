@@ -62,11 +62,13 @@ struct Visible {
 template <Level L, class T>
 void prefetch(const Keys<T>& keys, int64_t d);
 
-// Call begin, then `add` for each part, then finish.
+// Call begin, then `add` for each part, then finish. The first block of the part `next` is read
+// into the cache meanwhile.
 template <Level L, class T>
 void begin(const Queries<T>& queries);
 template <Level L, class T>
-void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible = {});
+void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible = {},
+         const Keys<T>* next = nullptr);
 // out[i]: address for query i's head_dim results.
 template <Level L, class T>
 void finish(const Queries<T>& queries, T* const* out);

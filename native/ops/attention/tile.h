@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "ops/attention/ahead.h"
 #include "ops/attention/kernel.h"
 #include "ops/simd.h"
 
@@ -41,10 +42,11 @@ void transpose_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t
 }
 
 // The unroll pragmas keep the accumulators in registers: without them GCC 12 leaves the arrays on
-// the stack, at half the speed. Scores of R queries against C·16 transposed keys.
+// the stack, at half the speed. Scores of R queries against C·16 transposed keys. Returns what is
+// left of `ahead`.
 template <int R, int C, class T>
-void score(const int32_t* query, const int32_t* const* columns, int64_t words, float scale,
-           float* scores) {
+Ahead score(const int32_t* query, const int32_t* const* columns, int64_t words, float scale,
+            float* scores, Ahead ahead) {
   const int32_t* keys[C];
   std::copy_n(columns, C, keys);
   Floats acc[R][C];
@@ -53,6 +55,7 @@ void score(const int32_t* query, const int32_t* const* columns, int64_t words, f
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[r][c] = zero16();
   for (int64_t w = 0; w < words; ++w) {
+    ahead.step();
     Words k[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) k[c] = load_words(keys[c] + 16 * w);
@@ -68,27 +71,34 @@ void score(const int32_t* query, const int32_t* const* columns, int64_t words, f
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c)
       store16(scores + r * key_block + 16 * c, mul16(acc[r][c], set16(scale)));
+  return ahead;
 }
 
 // Vectors that a tile of six queries keeps in registers beside one another.
 inline constexpr int most_columns = registers_left == 32 ? 4 : 1;
 
+// `ahead` is fetched meanwhile.
 template <int R, class T>
 void score_columns(const int32_t* query, const Columns& keys, int64_t words, int64_t columns,
-                   float scale, float* scores) {
+                   float scale, float* scores, Ahead& ahead) {
   if constexpr (most_columns == 1) {
+    ahead.spread(columns * words);
     for (int64_t c = 0; c < columns; ++c)
-      score<R, 1, T>(query, keys.at + c, words, scale, scores + 16 * c);
+      ahead = score<R, 1, T>(query, keys.at + c, words, scale, scores + 16 * c, ahead);
   } else {
+    ahead.spread(words);
+    const auto all = [&]<int C>() {
+      ahead = score<R, C, T>(query, keys.at, words, scale, scores, ahead);
+    };
     switch (columns) {
       case 1:
-        return score<R, 1, T>(query, keys.at, words, scale, scores);
+        return all.template operator()<1>();
       case 2:
-        return score<R, 2, T>(query, keys.at, words, scale, scores);
+        return all.template operator()<2>();
       case 3:
-        return score<R, 3, T>(query, keys.at, words, scale, scores);
+        return all.template operator()<3>();
       default:
-        return score<R, 4, T>(query, keys.at, words, scale, scores);
+        return all.template operator()<4>();
     }
   }
 }
