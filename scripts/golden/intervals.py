@@ -1,5 +1,5 @@
-"""Golden values of Wilson intervals, McNemar's exact test and the paired bootstrap from scipy
-→ test/golden/intervals.json.
+"""Golden values of Wilson intervals, McNemar's exact test, the paired bootstrap and Tango's score
+interval from scipy → test/golden/intervals.json.
 
 The bootstrap twice: scipy's own resampling, and the distribution that resampling approaches (an
 n-fold convolution), whose percentiles are exact.
@@ -12,7 +12,8 @@ import pathlib
 
 import numpy as np
 import scipy
-from scipy.stats import binomtest, bootstrap
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import binomtest, bootstrap, norm
 
 wilson = []
 for correct, total in [
@@ -63,12 +64,52 @@ for n, b, c in [
         {"n": n, "b": b, "c": c, "scipy": [float(ci.low), float(ci.high)], "exact": [low, high]}
     )
 
+
+def tango(n, b, c):
+    """Inverts the score test, with P(lost) from a numerical maximum of the likelihood."""
+
+    def statistic(delta):
+        def loss(q):
+            cells = [(b, q), (c, q + delta), (n - b - c, 1 - 2 * q - delta)]
+            return -sum(k * np.log(max(p, 1e-300)) for k, p in cells if k > 0)
+
+        least, most = max(0.0, -delta), (1 - delta) / 2
+        found = minimize_scalar(
+            loss, bounds=(least, most), method="bounded", options={"xatol": 1e-13}
+        )
+        q = min((least, found.x, most), key=loss)
+        return (c - b - n * delta) / np.sqrt(n * (2 * q + delta * (1 - delta)))
+
+    z, edge = norm.ppf(0.975), 1 - 1e-9
+    ends = []
+    for limit, at_edge in ((z, -1.0), (-z, 1.0)):
+        low, high = statistic(-edge) - limit, statistic(edge) - limit
+        inside = low * high < 0
+        ends.append(
+            brentq(lambda d, limit=limit: statistic(d) - limit, -edge, edge) if inside else at_edge
+        )
+    return [float(end) for end in ends]
+
+
+# Fagerland, Lydersen and Laake (2014) give −0.517, −0.026 for the first.
+score = []
+for n, b, c in [(21, 7, 1), (96, 0, 1), (96, 4, 1), (40, 0, 4), (50, 0, 0), (1000, 3, 6)]:
+    low, high = tango(n, b, c)
+    score.append({"n": n, "b": b, "c": c, "low": low, "high": high})
+
 path = pathlib.Path(__file__).resolve().parents[2] / "test" / "golden" / "intervals.json"
 path.write_text(
     json.dumps(
-        {"scipy": scipy.__version__, "wilson": wilson, "mcnemar": mcnemar, "bootstrap": resampled},
+        {
+            "scipy": scipy.__version__,
+            "wilson": wilson,
+            "mcnemar": mcnemar,
+            "bootstrap": resampled,
+            "score": score,
+        },
         indent=1,
     )
     + "\n"
 )
-print(f"{len(wilson)} intervals, {len(mcnemar)} tests, {len(resampled)} bootstraps")
+counts = [len(values) for values in (wilson, mcnemar, resampled, score)]
+print("{} Wilson, {} tests, {} bootstraps, {} scores".format(*counts))

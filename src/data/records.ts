@@ -155,6 +155,7 @@ export interface ExternalRewardRecord {
 export interface JudgementRecord {
   prompt_id: string;
   sample: number;
+  /** `previous` only where θ_{t−1} is another model than θ_t. */
   judge: 'current' | 'previous';
   /** 0 … judgements − 1: each is drawn with a key of its own. */
   judgement: number;

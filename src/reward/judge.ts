@@ -111,7 +111,7 @@ export function parseScore(text: string): number | null {
 /**
  * Judgements of `completions` by `current` and `previous`, ordered by completion, model, judgement.
  * Both models sample with the same random numbers, keyed by prompt, sample and judgement, so that
- * only the models' opinions differ. If both are the same model, it is asked once.
+ * only the models' opinions differ. If both are the same model, it is asked once, as `current`.
  */
 export async function judge(
   completions: readonly CompletionRecord[],
@@ -144,10 +144,10 @@ export async function judge(
     tokens += asked.tokens;
     texts.set(model, asked.texts);
   }
-  const by = { current, previous };
+  const roles = (['current', 'previous'] as const).slice(0, distinct.length);
   return completions.flatMap(({ prompt_id, sample }, i) =>
-    (['current', 'previous'] as const).flatMap((role) =>
-      texts.get(by[role])![i]!.map((text, judgement) => ({
+    roles.flatMap((role, of) =>
+      texts.get(distinct[of]!)![i]!.map((text, judgement) => ({
         prompt_id,
         sample,
         judge: role,
@@ -228,19 +228,23 @@ export interface JudgeRewards {
   total: number;
 }
 
-/** Averages the points into rewards, with the completions in order of first appearance. */
+/**
+ * Averages the points into rewards, with the completions in order of first appearance. Where
+ * θ_{t−1} was not asked, because it is θ_t, its points are those of θ_t.
+ */
 export function judgeRewards(judgements: readonly JudgementRecord[]): JudgeRewards {
   const points = new Map<
     string,
-    { prompt_id: string; sample: number; current: number[]; previous: number[] }
+    { prompt_id: string; sample: number; current: number[]; previous?: number[] }
   >();
   for (const { prompt_id, sample, judge: role, score } of judgements) {
     const id = sampleKey({ prompt_id, sample });
-    const of = points.get(id) ?? { prompt_id, sample, current: [], previous: [] };
-    if (score !== null) of[role].push(score);
+    const of = points.get(id) ?? { prompt_id, sample, current: [] };
+    const given = (of[role] ??= []);
+    if (score !== null) given.push(score);
     points.set(id, of);
   }
-  const all = [...points.values()];
+  const all = [...points.values()].map((of) => ({ previous: of.current, ...of }));
   const unjudged = new Set(
     all
       .filter(({ current, previous }) => current.length === 0 || previous.length === 0)

@@ -5,6 +5,7 @@
  * The rewards of some prompts' completions are computed twice, from the log-probs that ranked them
  * and from log-probs of the same weights in float32. Kendall's τ of the two, expressed as C, is 1
  * without rounding. If the C between two models is as high, they agree as far as bfloat16 can tell.
+ * A prompt whose completions all have the same reward has no ranking and is left out.
  */
 import { existsSync } from 'node:fs';
 import { groupBy, sampleKey } from '../data/group.js';
@@ -65,26 +66,29 @@ async function scoresInFloat32(
   return ofCurrent.map((record, i) => ({ ...record, logp_base: ofBase[i]!.logp_base }));
 }
 
-/** One record per prompt of `exact`. */
+/**
+ * One record per prompt of `exact` with a ranking. A reward may depend on the whole set of
+ * completions (`reward.length: controlled`), so both rewards are computed over all of `scores`.
+ */
 export function noiseRecords(
   exact: readonly ScoreRecord[],
   scores: readonly ScoreRecord[],
   { reward: { source, length }, rank }: Pick<Recipe, 'reward' | 'rank'>,
 ): NoiseRecord[] {
   if (source !== 'implicit' && source !== 'likelihood') return [];
-  const rounded = new Map(scores.map((record) => [sampleKey(record), record]));
-  const rewards = (of: readonly ScoreRecord[]) => rewardSet(of, { source, length });
-  const before = rewards(
-    exact.map((record) => {
-      const { logp_current, logp_base } = rounded.get(sampleKey(record))!;
-      return { ...record, logp_current, logp_previous: logp_current, logp_base };
-    }),
-  );
-  const byPrompt = (of: ReturnType<typeof rewards>) => groupBy(of, ({ prompt_id }) => prompt_id);
-  const roundedByPrompt = byPrompt(before); // of the same prompts in the same order
-  return byPrompt(rewards(exact)).map((of, i) => {
-    const reward = roundedByPrompt[i]!.map(({ reward_current }) => reward_current);
-    const reward_float32 = of.map(({ reward_current }) => reward_current);
+  const inFloat32 = new Map(exact.map((record) => [sampleKey(record), record]));
+  const prompts = new Set(exact.map(({ prompt_id }) => prompt_id));
+  const byPrompt = (of: readonly ScoreRecord[]) =>
+    groupBy(
+      rewardSet(of, { source, length }).filter(({ prompt_id }) => prompts.has(prompt_id)),
+      ({ prompt_id }) => prompt_id,
+    );
+  const rounded = byPrompt(scores);
+  const others = byPrompt(scores.map((record) => inFloat32.get(sampleKey(record)) ?? record));
+  return rounded.flatMap((of, i) => {
+    const reward = of.map(({ reward_current }) => reward_current);
+    if (reward.every((value) => value === reward[0])) return [];
+    const reward_float32 = others[i]!.map(({ reward_current }) => reward_current);
     const { kendall_tau, consistency } = agreement(reward, reward_float32, rank.consistency);
     return {
       prompt_id: of[0]!.prompt_id,

@@ -79,7 +79,8 @@ export const rank = z.strictObject({
       .describe(
         'The least weight of a pair. 0, as in the paper, changes nothing. With 0.5 no pair ' +
           'trains the reversed preference: a pair with C below 0.5 then only pulls the policy ' +
-          'towards its reference.',
+          'towards its reference. Where all weights are 0.5 and θ_t is the reference, θ_t stays ' +
+          'as it is.',
       ),
   ),
 });

@@ -154,8 +154,9 @@ const score = z.strictObject({
     { dtype: ['bfloat16'], 'reward.source': ['implicit', 'likelihood'], ...OWN_PAIRS },
     count(0, 0).describe(
       'Prompts whose completions θ_t and θ_0 also score in float32. The agreement of the ' +
-        'bfloat16 and the float32 ranking of θ_t is about the largest C to be expected; it is ' +
-        'reported beside C. Needs memory for one more model, in float32; 0 measures nothing.',
+        'bfloat16 and the float32 ranking of θ_t is reported beside C: two models whose C is as ' +
+        'high agree as far as bfloat16 can tell. Needs memory for one more model, in float32; 0 ' +
+        'measures nothing.',
     ),
   ),
 });
@@ -216,7 +217,7 @@ const reward = z.strictObject({
       .default(true)
       .describe(
         'Ask for reasons before the score. With false the line `Score:` is begun for the judge, ' +
-          'which writes only the number; this suits small models, which do not keep to the format.',
+          'which writes only the number, for models that do not keep to the format.',
       ),
   ),
   temperature: only(

@@ -80,7 +80,7 @@ export function weightWarning(
   };
   return (
     `the weight of all ${pairs.length} pairs is ½, with which the loss prefers neither ` +
-    `completion and nothing is learnt; ${remedy[isOfRun(origin) ? 'run' : origin]}.`
+    `completion, so no preference is learnt; ${remedy[isOfRun(origin) ? 'run' : origin]}.`
   );
 }
 

@@ -173,8 +173,17 @@ describe('stages as commands', () => {
     for (const [args, message] of [
       [
         ['--reward-source', 'file', '--rewards', rewards],
-        'rank.weighting: must be fixed, and rank.min_consistency 0, where reward.source is ' +
+        'rank.weighting: without effect, because there is no second ranking: reward.source is ' +
           'file, its rows have no reward_previous and reward.against is none',
+      ],
+      [
+        ['--reward-source', 'file', '--rewards', rewards, '--weighting', 'fixed'].concat([
+          '--consistency',
+          'spearman',
+          '--require-agreement',
+          'true',
+        ]),
+        'rank.require_agreement, rank.consistency: without effect',
       ],
       [['--reward-source', 'judge'], '--reward-source judge needs --judgements <file>.'],
       [['--reward-source', 'gold'], 'rank.weighting: must be fixed where reward.source is gold'],

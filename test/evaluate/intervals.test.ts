@@ -4,9 +4,11 @@ import type { AnswerRecord } from '../../src/data/records.js';
 import {
   accuracyOf,
   bootstrapDifference,
+  differenceInterval,
   byTask,
   compare,
   differenceOfScores,
+  scoreDifference,
   mcnemarExact,
   normalised,
   wilson,
@@ -22,6 +24,7 @@ interface Golden {
     scipy: [number, number];
     exact: [number, number];
   }[];
+  score: { n: number; b: number; c: number; low: number; high: number }[];
 }
 const golden = JSON.parse(
   readFileSync(new URL('../golden/intervals.json', import.meta.url), 'utf8'),
@@ -68,8 +71,7 @@ describe('McNemar', () => {
       before: 1 / 3,
       after: 2 / 3,
       difference: 1 / 3,
-      low: -1,
-      high: 1,
+      ...scoreDifference(3, 1, 2),
       p: 1,
     });
     expect(compare([], after)).toMatchObject({ questions: 0, difference: 0, p: 1 });
@@ -97,6 +99,20 @@ describe('paired bootstrap', () => {
     expect(bootstrapDifference(100, 3, 9)).toEqual(bootstrapDifference(100, 3, 9));
     expect(bootstrapDifference(0, 0, 0)).toEqual({ low: -1, high: 1 });
     expect(bootstrapDifference(50, 0, 0)).toEqual({ low: 0, high: 0 });
+  });
+});
+
+describe('score interval', () => {
+  it.each(golden.score)('of $n questions, $b lost and $c won', ({ n, b, c, low, high }) => {
+    const ours = scoreDifference(n, b, c);
+    expect(ours.low).toBeCloseTo(low, 7);
+    expect(ours.high).toBeCloseTo(high, 7);
+  });
+  it('takes the place of the bootstrap where fewer than ten questions differ', () => {
+    expect(differenceInterval(50, 0, 0)).toEqual(scoreDifference(50, 0, 0));
+    expect(differenceInterval(96, 4, 5)).toEqual(scoreDifference(96, 4, 5));
+    expect(differenceInterval(96, 4, 6)).toEqual(bootstrapDifference(96, 4, 6));
+    expect(differenceInterval(0, 0, 0)).toEqual({ low: -1, high: 1 });
   });
 });
 

@@ -201,7 +201,10 @@ describe('judge', () => {
       settings,
       hooks,
     );
-    expect([asked.length, made.length]).toEqual([1, 8]);
+    expect([asked.length, made.length]).toEqual([1, 4]);
+    expect(made.every(({ judge: role }) => role === 'current')).toBe(true);
+    for (const { reward_current, reward_previous } of judgeRewards(made).rewards)
+      expect(reward_previous).toBe(reward_current);
   });
   it('begins the line for a judge that gives no reasons', async () => {
     const questions: string[] = [];

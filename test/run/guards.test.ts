@@ -1,5 +1,7 @@
 /** The guards, each a recipe key, in whole runs on a tiny model. */
 import { describe, expect, it } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type {
   NoiseRecord,
   PairRecord,
@@ -11,7 +13,7 @@ import { measureNoise } from '../../src/evaluate/iteration.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { noiseRecords } from '../../src/run/noise.js';
 import type { StepRecord } from '../../src/run/stages/objective.js';
-import { tinyRun } from '../support/run.js';
+import { tinyRun, type Ran } from '../support/run.js';
 
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
 
@@ -22,6 +24,21 @@ describe('guards', () => {
       expect(weight).toBe(Math.max(0.9, consistency));
     const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
     expect(rankings.some(({ consistency }) => consistency < 0.9)).toBe(true);
+  });
+
+  it('where every weight is ½ an iteration leaves the weights as they are', async () => {
+    const even = [...SFT, 'rank.weighting=fixed', 'rank.fixed_consistency=0.5', 'train.epochs=2'];
+    const weights = (ran: Ran, folder: string) =>
+      readFileSync(join(ran.directory, folder, 'checkpoint/model.safetensors'));
+    const steps = (ran: Ran) => ran.records<StepRecord>('iteration-1/steps.jsonl');
+    const ran = await tinyRun(even);
+    expect(steps(ran)).toHaveLength(1);
+    expect(steps(ran)[0]!.loss).toBeCloseTo(Math.log(2), 3);
+    expect(weights(ran, 'iteration-1').equals(weights(ran, 'sft'))).toBe(true);
+    // The penalty draws θ_t to θ_0, so there is something to learn.
+    const drawn = await tinyRun([...even, 'train.kl_coefficient=0.1']);
+    expect(steps(drawn).length).toBeGreaterThan(1);
+    expect(weights(drawn, 'iteration-1').equals(weights(drawn, 'sft'))).toBe(false);
   });
 
   it('train.warmup_start: first_step wastes no step', async () => {
@@ -35,8 +52,8 @@ describe('guards', () => {
     expect(await rates(['train.warmup_start=first_step'])).toEqual(close([1 / 3, 2 / 3, 1, 1]));
   });
 
-  it('score.noise_prompts: the agreement of θ_t with itself in float32', async () => {
-    const ran = await tinyRun([...SFT, 'score.noise_prompts=3']);
+  it.each(['sum', 'controlled'])('score.noise_prompts: θ_t against itself, %s', async (length) => {
+    const ran = await tinyRun([...SFT, 'score.noise_prompts=3', `reward.length=${length}`]);
     const noise = ran.records<NoiseRecord>('iteration-1/noise.jsonl');
     const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
     expect(noise).toHaveLength(3);
@@ -74,6 +91,18 @@ describe('guards', () => {
     ]);
     expect(measureNoise(noise).noise_rms).toBeCloseTo(Math.sqrt(2), 14);
     expect(measureNoise(noise).noise_consistency).toBeCloseTo(2 / 3, 14);
+  });
+
+  it('measures no rounding where a prompt has no ranking', () => {
+    const scores = [0, 1].map((sample) => ({
+      prompt_id: 'p',
+      sample,
+      tokens: 2,
+      logp_current: -1,
+      logp_previous: -2,
+      logp_base: -2,
+    }));
+    expect(noiseRecords(scores, scores, parseRecipe('{}', 'defaults'))).toEqual([]);
   });
 
   it.each([

@@ -222,9 +222,9 @@ describe('LLM-as-a-judge', () => {
     ];
     await expect(tinyRun(settings, { directory })).rejects.toThrow(
       'Iteration 1 has no preference pair: none of its 4 prompts got a best and a worst ' +
-        'completion that differ (4 no judgement). No judgement has a score: set reward.reasons ' +
-        'to false, raise reward.max_new_tokens or reward.judgements, or use a model that keeps ' +
-        'to the format.',
+        'completion that differ (4 no judgement). Where a completion has no judgement with a ' +
+        'score, its prompt has no ranking: set reward.reasons to false, raise ' +
+        'reward.max_new_tokens or reward.judgements, or use a model that keeps to the format.',
     );
     const judgements = readFileSync(join(directory, 'iteration-1/judgements.jsonl'), 'utf8')
       .trimEnd()

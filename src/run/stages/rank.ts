@@ -71,7 +71,7 @@ export async function rankCompletions(
   return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
     const { rankings, pairs, summary } = rank(result, scores, completions, run.recipe, t);
     if (pairs.length === 0)
-      throw new RunError('ERR_NO_PAIRS', noPairs(t, summary, run.recipe.reward.source));
+      throw new RunError('ERR_NO_PAIRS', noPairs(t, summary, run.recipe.reward));
     warnBeforeTraining(run, t, scores, pairs);
     await run.write(t, 'rankings.jsonl', rankings);
     await run.write(t, 'pairs.jsonl', pairs);
@@ -91,10 +91,10 @@ export async function rankCompletions(
 function noPairs(
   t: number,
   { prompts, skipped }: PreferenceSummary,
-  source: Recipe['reward']['source'],
+  reward: Recipe['reward'],
 ): string {
   const reasons = Object.entries(skipped) as [SkipReason, number][];
-  const advice = new Set(reasons.map(([reason]) => REMEDIES[reason](source)));
+  const advice = new Set(reasons.map(([reason]) => REMEDIES[reason](reward)));
   const counts = reasons.map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`);
   return (
     `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a ` +
@@ -102,12 +102,13 @@ function noPairs(
   );
 }
 
-const REMEDIES: Record<SkipReason, (source: Recipe['reward']['source']) => string> = {
-  no_judgement: () =>
-    'No judgement has a score: set reward.reasons to false, raise reward.max_new_tokens or ' +
+const REMEDIES: Record<SkipReason, (reward: Recipe['reward']) => string> = {
+  no_judgement: ({ reasons }) =>
+    'Where a completion has no judgement with a score, its prompt has no ranking: ' +
+    (reasons ? 'set reward.reasons to false, raise reward.max_new_tokens or ' : 'raise ') +
     'reward.judgements, or use a model that keeps to the format.',
   too_few_completions: () => 'Raise sample.samples.',
-  all_equal: (source) =>
+  all_equal: ({ source }) =>
     source === 'gold'
       ? 'All completions of a prompt are right or all are wrong: raise sample.samples or ' +
         'sample.temperature, or use prompts of another difficulty.'

@@ -83,6 +83,17 @@ function secondReward(
   }
 }
 
+/** The keys of `rank` that are set and compare two rankings. */
+function comparingKeys(rank: Recipe['rank']): string[] {
+  const set = {
+    'rank.weighting': rank.weighting !== 'fixed',
+    'rank.min_consistency': rank.min_consistency > 0,
+    'rank.require_agreement': rank.require_agreement,
+    'rank.consistency': rank.consistency !== 'kendall',
+  };
+  return Object.entries(set).flatMap(([key, isSet]) => (isSet ? key : []));
+}
+
 /**
  * External rewards with the rewards that they are compared with. @throws RunError if C
  * is needed and there is nothing to compare with
@@ -94,12 +105,14 @@ export function rewardsFromOutside(
 ): RewardResult {
   const measured =
     against !== 'none' || external.some((record) => record.reward_previous !== undefined);
-  if (!measured && (rank.weighting !== 'fixed' || rank.min_consistency > 0)) {
+  const comparing = measured ? [] : comparingKeys(rank);
+  if (comparing.length > 0) {
     throw new RunError(
       'ERR_RECIPE',
-      'rank.weighting: must be fixed, and rank.min_consistency 0, where reward.source is ' +
-        `${source}, its rows have no reward_previous and reward.against is none: a single ` +
-        'ranking has no consistency.',
+      `${comparing.join(', ')}: without effect, because there is no second ranking: ` +
+        `reward.source is ${source}, its rows have no reward_previous and reward.against ` +
+        'is none. Give the rows a reward_previous, or set reward.against, or set ' +
+        'rank.weighting to fixed and leave out the other keys that compare rankings.',
     );
   }
   return {

@@ -17,20 +17,45 @@ export async function trainOnPairs(run: RunContext, t: number, pairs: PairRecord
   const of = { phase: t, stage: 'train' } as const;
   const { trained, evaluation } = await inTraining(run, t, pairs);
   const mismatched = run.recipe.train.loss === 'kto' ? await scoreMismatched(run, t, trained) : [];
+  const objective = preferenceObjective(
+    { pairs: trained, mismatched },
+    run.recipe,
+    [run.recipe.seed, 'train', t],
+    (message) => run.emit({ type: 'warning', message }),
+  );
   return trainCheckpoint(
     run,
     of,
     { from: t, to: t + 1, unit: 'pairs' },
-    {
-      ...preferenceObjective(
-        { pairs: trained, mismatched },
-        run.recipe,
-        [run.recipe.seed, 'train', t],
-        (message) => run.emit({ type: 'warning', message }),
-      ),
-      ...(evaluation && { evaluation }),
-    },
+    isStationary(trained, run.recipe)
+      ? withoutUpdate(objective)
+      : { ...objective, ...(evaluation && { evaluation }) },
   );
+}
+
+/**
+ * Whether θ_t is a minimum of the loss, because every weight is ½ and training starts at the
+ * reference. AdamW would still move the weights: by weight decay, and from then on by gradients of
+ * almost 0, whose size it divides by.
+ */
+function isStationary(pairs: readonly PairRecord[], recipe: Recipe): boolean {
+  const { loss, kl_coefficient: kl } = recipe.train;
+  return (
+    startsAtReference(recipe) &&
+    loss !== 'simpo' &&
+    kl === 0 &&
+    pairs.every(({ weight }) => weight === 0.5)
+  );
+}
+
+/** One step that reports the loss and leaves the weights as they are. */
+function withoutUpdate<Example>(objective: Objective<Example>): Objective<Example> {
+  const { examples, settings } = objective;
+  return {
+    ...objective,
+    examples: examples.slice(0, settings.batch_size),
+    settings: { ...settings, epochs: 1, learning_rate: 0 },
+  };
 }
 
 /**
