@@ -20,7 +20,7 @@
  * share a `prompt_id`.
  */
 import { BadRows, type LeftOut, type OnBadRow } from './bad-rows.js';
-import { choicePrompt, choicesOf } from './choices.js';
+import { answerOf, choicePrompt, choicesOf } from './choices.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
 import { checkTexts, conversation, CONVERSATIONS, isBlank, isEmpty } from './messages.js';
 import {
@@ -179,7 +179,8 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
             'speak',
         );
       const choices = value.choices === undefined ? undefined : choicesOf(line);
-      return make(prompt, [column], { answer: knownAnswerOf(line), choices });
+      const answer = choices === undefined ? knownAnswerOf(line) : answerOf(line, choices);
+      return make(prompt, [column], { answer, choices });
     }
     default: {
       const messages = conversation(line, column);

@@ -2,6 +2,7 @@
  * Tasks that read a data set in its published columns. A task's file names the columns and the
  * parts that are asked, compared and right; this file does the rest.
  */
+import { isUnanswered } from '../data/choices.js';
 import { columnList, DataError, describe } from '../data/jsonl.js';
 import { refuseControlTokens } from '../data/messages.js';
 import { text } from '../data/prompt-columns.js';
@@ -110,13 +111,12 @@ export function textsOf({ value, where }: Row, column: string): string[] {
 }
 
 /**
- * The choice that a column names: a number (also as text) from `first`, or a boolean. Empty if the
- * column is empty or −1, as in test splits. @throws DataError
+ * The choice that a column names: a number (also as text) from `first`. Empty if the column names
+ * none, as in test splits. @throws DataError
  */
 export function numberOf({ value, where }: Row, column: string, first = 0): number[] {
   const raw = value[column];
-  if (typeof raw === 'boolean') return [Number(raw)];
-  if (raw === null || raw === '' || raw === -1 || raw === '-1') return [];
+  if (isUnanswered(raw)) return [];
   const number = typeof raw === 'string' && /^\d+$/.test(raw) ? Number(raw) : raw;
   if (typeof number === 'number' && Number.isInteger(number) && number >= first)
     return [number - first];

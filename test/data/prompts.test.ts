@@ -90,7 +90,27 @@ describe('promptOf', () => {
       'Aice Bfire Cfog',
       undefined,
     ]); // a test split without answers
+    // labels as whole numbers, and −1 for no label
+    const numbered = { label: [1, 2, 3], text: texts };
+    expect(answers({ choices: numbered, answerKey: 2 })).toEqual(['1ice 2fire 3fog', '2']);
+    const listed = texts.map((text, label) => ({ label, text }));
+    expect(answers({ choices: listed, answer: '0', label: -1 })).toEqual(['0ice 1fire 2fog', '0']);
+    expect(answers({ choices: numbered, answer: '', answerKey: '3', label: null })[1]).toBe('3');
+    expect(answers({ choices: texts, answer: 1, label: 'B' })[1]).toBe('B');
+    expect(
+      answers({ prompt: 'Cold?', question: undefined, choices: numbered, answerKey: 2 }),
+    ).toEqual(['1ice 2fire 3fog', '2']);
     for (const bad of [
+      { choices: texts, answer: 0, answerKey: 'B' },
+      { choices: numbered, answer: '1', label: 2 },
+      { prompt: 'Cold?', question: undefined, choices: numbered, answer: '1', answerKey: '2' },
+    ]) {
+      expect(() => answers(bad)).toThrow(
+        /^x\.jsonl:7: "answer" and "(?:answerKey|label)" contradict each other, for they name diff/,
+      );
+    }
+    for (const bad of [
+      { choices: { label: [1.5, 2, 3], text: texts }, answer: '2' },
       { choices: texts, answer: 3 },
       { answerA: 'ice', answerB: 'fire', answerC: 'fog', label: '4' },
       { choices: { label: ['A', 'B'], text: texts }, answerKey: 'C' },

@@ -186,11 +186,33 @@ describe('published forms', () => {
     expect(a!.right).toHaveLength(labels.filter(Boolean).length);
   });
   it.each([
+    [{ label: null, answer: true }, 'B'],
+    [{ label: -1, answer: false }, 'A'],
+    [{ label: 1, answer: true }, 'B'],
+    [{ label: false }, 'A'],
+    [{ label: '1', answer: '' }, 'B'],
+  ])('BoolQ takes the answer of %j', async (given, answer) => {
+    const [question] = await questionsOf('boolq', { passage: 'p', question: 'q', ...given });
+    expect(question!.answer).toBe(answer);
+  });
+  it.each([
     ['piqa', { goal: 'g', sol1: 'a', sol2: 'b', label: -1 }, 'the row has no answer, and the task'],
     ['piqa', { goal: 'g', sol1: 'a', sol2: 'b', label: 'x' }, '"label" must be the number of the'],
     ['piqa', { goal: 'g', sol1: 'a', sol2: 'b', label: 2 }, 'number 2 from 0, and the row has 2'],
     ['piqa', { question: 'g', answer: 'A' }, 'reads the columns goal, sol1, sol2, label, as hub:'],
-    ['boolq', { passage: 'p', question: 'q' }, 'the number of the right choice, from 0, but is'],
+    ['boolq', { passage: 'p', question: 'q' }, 'the row has no answer, and the task boolq grades'],
+    ['boolq', { passage: 'p', question: 'q', label: 'yes' }, '"label" must be the number of the'],
+    [
+      'winogrande',
+      { sentence: 'A _ b.', option1: 'a', option2: 'b', answer: true },
+      '"answer" must be the number of the right choice, from 1, but is true',
+    ],
+    ['piqa', { goal: 'g', sol1: 'a', sol2: 'b', label: false }, 'from 0, but is false'],
+    [
+      'hellaswag',
+      { activity_label: 'a', ctx_a: 'a', ctx_b: '', endings: ['x', 'y'], label: true },
+      'from 0, but is true',
+    ],
     [
       'hellaswag',
       { activity_label: 'a', ctx_a: 'a', ctx_b: '', endings: 'x', label: '0' },

@@ -1,9 +1,10 @@
 /**
  * BoolQ (Clark et al. 2019): a passage and a yes/no question. Rows of SuperGLUE (`passage`,
- * `question`, `label` 0 or 1) or of the authors (`answer` true or false). lm-evaluation-harness
- * asks `passage\nQuestion: question?\nAnswer:` and compares ` no` with ` yes`.
+ * `question`, `label` 0 or 1, or false or true) or of the authors (`answer` true or false).
+ * lm-evaluation-harness asks `passage\nQuestion: question?\nAnswer:` and compares ` no` with ` yes`.
  */
-import { DataError } from '../../data/jsonl.js';
+import { namedChoice } from '../../data/choices.js';
+import type { Row } from '../../data/rows.js';
 import { numberOf, publishedTask, textOf } from '../published.js';
 
 export const boolq = publishedTask({
@@ -13,17 +14,19 @@ export const boolq = publishedTask({
   read(row) {
     const passage = textOf(row, 'passage');
     const question = textOf(row, 'question');
-    const [right, other] = ['label', 'answer']
-      .filter((column) => row.value[column] !== undefined)
-      .map((column) => numberOf(row, column));
-    if (other && other[0] !== right![0])
-      throw new DataError(`${row.where}: "label" and "answer" contradict each other`);
+    const right = namedChoice(row, ['label', 'answer'], (column) => choiceOf(row, column));
     return {
       question: `${question}?`,
       context: passage,
       choices: ['no', 'yes'],
-      right: right ?? numberOf(row, 'label'),
+      right: right === undefined ? [] : [right],
       stem: `${passage}\nQuestion: ${question}?\nAnswer:`,
     };
   },
 });
+
+/** 0 for no, 1 for yes. @throws DataError */
+function choiceOf(row: Row, column: string): number {
+  const given = row.value[column];
+  return typeof given === 'boolean' ? Number(given) : numberOf(row, column)[0]!;
+}
