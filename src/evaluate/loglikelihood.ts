@@ -128,8 +128,8 @@ export function checkComparable(
   if (!choices || stem === undefined)
     throw new DataError(
       `the question ${JSON.stringify(id)} of ${task} has no ` +
-        `${choices ? 'column "question"' : 'choices'} to compare by log-likelihood; use the ` +
-        'method generate for it',
+        `${choices ? 'column "question" without earlier turns' : 'choices'} to compare by ` +
+        'log-likelihood; use the method generate for it',
     );
 }
 

@@ -3,6 +3,9 @@
  * have, and, for multiple choice, the text whose continuations are the choices. A new task is one
  * file and its line in tasks.ts.
  */
+import { askedOf } from '../data/choices.js';
+import { isEmpty } from '../data/messages.js';
+import { presentRow } from '../data/prompt-columns.js';
 import { promptOf } from '../data/prompts.js';
 import { columnList, DataError, describe } from '../data/jsonl.js';
 import { readObjects, type Row } from '../data/rows.js';
@@ -52,13 +55,11 @@ export interface Task {
   questions(source: TaskSource): Promise<Question[]>;
 }
 
-type Columns = Record<string, unknown>;
-
 export interface RowTask extends Pick<Task, 'name' | 'hub' | 'method'> {
-  /** Text before a choice, from the row. */
-  stem?: (row: Columns) => string;
+  /** Text before a choice: the harness's, with the context of a row that has one. */
+  stem?: (asked: ReturnType<typeof askedOf>) => string;
   /** The problem of a question that has an answer, or undefined. */
-  problem: (question: Question) => string | undefined;
+  problem: (question: Question, row: Row) => string | undefined;
 }
 
 /**
@@ -69,6 +70,7 @@ export function rowTask({ name, hub, method, stem, problem }: RowTask): Task {
   const questionOf = (row: Row): Question => {
     const { value, where } = row;
     const prompt = promptOf(row);
+    const line = presentRow(row);
     if (prompt.answer === undefined || prompt.answer.trim() === '') {
       throw new DataError(
         `${where}: the row has no answer (text or a number), and the task ${name} grades by one; ` +
@@ -79,9 +81,9 @@ export function rowTask({ name, hub, method, stem, problem }: RowTask): Task {
       ...prompt,
       answer: prompt.choices ? prompt.answer.trim() : knownAnswer(prompt.answer),
       task: name,
-      ...(stem && value.prompt === undefined && { stem: stem(value) }),
+      ...(stem && isAskedAlone(line, prompt) && { stem: stem(askedOf(line)) }),
     };
-    const reason = problem(question);
+    const reason = problem(question, line);
     if (reason !== undefined)
       throw new DataError(
         `${where}: question ${describe(question.id)} ${reason}; the task ${name} cannot grade it`,
@@ -95,6 +97,16 @@ export function rowTask({ name, hub, method, stem, problem }: RowTask): Task {
     questions: (source) => questionsOf({ name, hub }, source, questionOf),
   };
 }
+
+/** Whether a multiple-choice question is all that the user says, so that a stem can hold it. */
+const isAskedAlone = ({ value }: Row, { prompt, choices }: PromptRecord): boolean =>
+  choices !== undefined &&
+  isEmpty(value['prompt']) &&
+  prompt.filter(({ role }) => role !== 'system').length === 1;
+
+/** Behind its context, if there is one. */
+export const behind = (context: string | undefined, question: string): string =>
+  context?.trim() ? `${context.trim()}\n${question}` : question;
 
 /** The questions of a source of rows, one per row. @throws DataError */
 export async function questionsOf(

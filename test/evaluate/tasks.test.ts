@@ -169,6 +169,45 @@ describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('task %s', (name) =>
   });
 });
 
+describe('rows with more than the data set has', () => {
+  const arc = { id: 'a', question: 'Which?', choices: choices('ABC'), answer: 'B' };
+  const siqa = { ...arc, context: 'Kim ran.' };
+
+  it.each([
+    ['arc', arc, 'Question: Which?\nAnswer:'],
+    ['arc', { ...arc, context: ' ' }, 'Question: Which?\nAnswer:'],
+    ['arc', { ...arc, context: ' Kim ran.\n' }, 'Kim ran.\nQuestion: Which?\nAnswer:'],
+    ['arc_easy', { ...arc, Context: 'Kim ran.' }, 'Kim ran.\nQuestion: Which?\nAnswer:'],
+    ['arc', { ...arc, question: null, question_stem: 'The' }, 'Question: The\nAnswer:'],
+    ['openbookqa', { ...arc, context: null }, 'Which?'],
+    ['openbookqa', { ...arc, context: 'Kim ran.' }, 'Kim ran.\nWhich?'],
+    ['siqa', siqa, 'Q: Kim ran. Which?\nA:'],
+    ['siqa', { ...siqa, context: null }, 'Q: Which?\nA:'],
+    ['siqa', { ...siqa, system: 'Be brief.' }, 'Q: Kim ran. Which?\nA:'],
+    ['siqa', { ...siqa, history: [['Hi', 'Hello']] }, undefined],
+  ] as const)('%s: %j has all of the question in its stem', async (name, row, stem) => {
+    const [question] = await TASKS[name].questions({ source: await file([row]) });
+    expect(question!.stem).toBe(stem);
+    for (const part of ['Kim ran.', 'Hello'].filter((text) => JSON.stringify(row).includes(text)))
+      expect(question!.prompt.map(({ content }) => content).join()).toContain(part);
+  });
+
+  it.each([
+    ['arc', { ...arc, answerKey: 'A' }, '"answer" and "answerKey" contradict each other'],
+    ['openbookqa', { ...arc, label: 'C' }, '"answer" and "label" contradict each other'],
+    ['siqa', { ...siqa, answerKey: 'C' }, '"answer" and "answerKey" contradict each other'],
+    [
+      'gsm8k',
+      { question: '2 + 3?', answer: 'Add.\n#### 6', final: '5' },
+      'has the answer 5 in "final" and 6 behind "####" in "answer"; the task gsm8k cannot grade it',
+    ],
+  ] as const)('%s: answers that contradict each other are refused', async (name, row, message) => {
+    const source = await file([row]);
+    await expect(TASKS[name].questions({ source })).rejects.toThrow(message);
+    await expect(TASKS[name].questions({ source })).rejects.toThrow(`${source} line 1: `);
+  });
+});
+
 describe('sources', () => {
   it('are the hub’s official sets where none is named', () => {
     expect(Object.entries(TASKS).map(([name, { hub }]) => [name, hub])).toEqual([

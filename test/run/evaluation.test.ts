@@ -120,7 +120,7 @@ describe('by log-likelihood', () => {
     await expect(
       tinyRun([`evaluate.tasks=["arc:${path}"]`, 'evaluate.method=loglikelihood']),
     ).rejects.toThrow(
-      'the question "p" of arc has no column "question" to compare by log-likelihood',
+      'the question "p" of arc has no column "question" without earlier turns to compare by',
     );
   });
 });

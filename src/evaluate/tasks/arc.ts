@@ -1,12 +1,12 @@
 /**
  * ARC Easy and Challenge (Clark et al. 2018): 3 to 5 choices, labels A–E or 1–4. Official rows:
  * `question`, `choices` {text[], label[]}, `answerKey`. The context for log-likelihood is
- * lm-evaluation-harness's: `Question: …\nAnswer:`.
+ * lm-evaluation-harness's, `Question: …\nAnswer:`, behind the row's own `context` if it has one.
  */
-import { needsChoices, rowTask, type RowTask, type Task } from '../task.js';
+import { behind, needsChoices, rowTask, type RowTask, type Task } from '../task.js';
 
 const rules: Pick<RowTask, 'stem' | 'problem'> = {
-  stem: ({ question }) => `Question: ${String(question)}\nAnswer:`,
+  stem: ({ context, question }) => behind(context, `Question: ${question}\nAnswer:`),
   problem: needsChoices,
 };
 

@@ -10,9 +10,7 @@ import { needsChoices, rowTask, type Task } from '../task.js';
 export const siqa: Task = rowTask({
   name: 'siqa',
   hub: 'hub:lighteval/siqa:validation',
-  stem: ({ context, question }) => {
-    const before = context === undefined ? '' : `${String(context)} `;
-    return `Q: ${before}${String(question)}\nA:`;
-  },
+  stem: ({ context, question }) =>
+    `Q: ${context === undefined ? '' : `${context} `}${question}\nA:`,
   problem: needsChoices,
 });
