@@ -169,7 +169,9 @@ export function differenceOfScores(differences: readonly number[]): {
     if (Math.abs(flipped) >= observed * (1 - 1e-12)) asFar++;
   }
   means.sort();
-  return { low: quantile(means, 0.025), high: quantile(means, 0.975), p: asFar / (RESAMPLES + 1) };
+  const p = asFar / (RESAMPLES + 1);
+  if (n === 1) return { ...WHOLE, p };
+  return { low: quantile(means, 0.025), high: quantile(means, 0.975), p };
 }
 
 /** Two-sided p: twice the binomial tail P(X ≤ min(b, c)), at most 1. */
@@ -220,6 +222,8 @@ export function scoreDifference(n: number, b: number, c: number): { low: number;
 }
 
 const RESAMPLES = 10_000;
+/** The interval of a difference where one question says nothing of others. */
+const WHOLE = { low: -1, high: 1 };
 
 /**
  * 95 % interval of (c − b) / n, where of n questions b are answered correctly by one model only and
@@ -231,7 +235,7 @@ export function bootstrapDifference(
   b: number,
   c: number,
 ): { low: number; high: number } {
-  if (n === 0) return { low: -1, high: 1 };
+  if (n === 0) return WHOLE;
   const draw = new Draw(`bootstrap ${n} ${b} ${c}`);
   const uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
   const parted = binomial(n, (b + c) / n);

@@ -15,7 +15,7 @@
  * the fit finite if one model always wins.
  *
  * Intervals: percentiles of the whole estimate over 2,000 bootstrap samples of the prompts, drawn
- * by their number alone.
+ * by their number alone; [0, 1] of a single prompt, which says nothing of others.
  */
 import { average } from '../data/average.js';
 import { Draw } from '../data/draw.js';
@@ -75,6 +75,7 @@ export function winRate(preferences: readonly Preference[]): WinRate {
       if (rate !== null) controlled.push(rate);
     }
   }
+  const interval = n === 1 ? () => ({ low: 0, high: 1 }) : percentiles;
   const differing = preferences.filter((_, i) => delta[i] !== 0);
   return {
     prompts: n,
@@ -157,7 +158,7 @@ function deviation(values: readonly number[]): number {
   return values.length < 2 ? 0 : Math.sqrt(sum / (values.length - 1));
 }
 
-function interval(rates: number[]): { low: number; high: number } {
+function percentiles(rates: number[]): { low: number; high: number } {
   const sorted = Float64Array.from(rates).sort();
   return { low: quantile(sorted, 0.025), high: quantile(sorted, 0.975) };
 }

@@ -112,6 +112,36 @@ describe('cream win-rate', () => {
     });
   });
 
+  it('says what to do where no pair fits, and what one prompt tells', async () => {
+    const short = completions('short.jsonl', { a: 'one' });
+    const long = completions('long.jsonl', { a: 'x'.repeat(4000) });
+    const judged = (after: string, ...flags: string[]) =>
+      cream('win-rate', '--before', short, '--after', after, '--judge', judge, ...flags);
+    const none = `cream: No pair of answers fits into the context of the judge ${judge}: use a judge`;
+    expect(await judged(long)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`${none} with a longer one, or give shorter completions.\n`),
+    });
+    const prompts = join(work, 'long-prompt.jsonl');
+    const question = { id: 'a', prompt: 'question a' };
+    writeFileSync(prompts, JSON.stringify(question));
+    writeFileSync(short, readFileSync(short, 'utf8').replace('"one"', `"${'x'.repeat(4000)}"`));
+    const sampling = ['--prompts', prompts, '--max-new-tokens', '4'];
+    expect(await judged(tiny(1), ...sampling)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`${none} with a longer one, or lower --max-new-tokens.\n`),
+    });
+    const one = completions('one.jsonl', { a: 'one' });
+    const result = await cream(
+      ...['win-rate', '--before', one, '--after', one, '--judge', judge, '--json'],
+    );
+    expect(JSON.parse(result.stdout)).toMatchObject({
+      prompts: 1,
+      raw: { low: 0, high: 1 },
+      controlled: { low: 0, high: 1 },
+    });
+  });
+
   it('names a missing input in one sentence', async () => {
     const before = completions('x.jsonl', { a: 'one' });
     const after = completions('y.jsonl', { b: 'two' });

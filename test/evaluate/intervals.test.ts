@@ -98,6 +98,7 @@ describe('paired bootstrap', () => {
   it('is the same every time, and null without answers', () => {
     expect(bootstrapDifference(100, 3, 9)).toEqual(bootstrapDifference(100, 3, 9));
     expect(bootstrapDifference(0, 0, 0)).toEqual({ low: -1, high: 1 });
+    expect(differenceOfScores([0.25])).toMatchObject({ low: -1, high: 1 });
     expect(bootstrapDifference(50, 0, 0)).toEqual({ low: 0, high: 0 });
   });
 });

@@ -99,6 +99,16 @@ describe('the length-controlled win rate', () => {
     expect(rate).toBeLessThan(1);
   });
 
+  it('has an interval of 0 to 1 for a single prompt', () => {
+    const one = { preference: 0.6, before_length: 9, after_length: 9 };
+    expect(winRate([one])).toMatchObject({
+      prompts: 1,
+      raw: { rate: 0.6, low: 0, high: 1 },
+      controlled: { rate: expect.closeTo(0.6, 3), low: 0, high: 1 },
+    });
+    expect(winRate([one, one]).raw).toEqual({ rate: 0.6, low: 0.6, high: 0.6 });
+  });
+
   it('refuses an empty list of preferences', () =>
     expect(() => winRate([])).toThrow('no preference'));
 });

@@ -65,7 +65,7 @@ export function addWinRate(program: Command, cli: Cli): void {
           : [{ label: '--prompts', key: 'prompts.source', value: flags.prompts, text: true }]),
       ],
     });
-    if ([flags.before, flags.after].every(isFileOfCompletions))
+    if (!modelsAnswer(flags))
       refuseIdle(
         command,
         ['prompts', ...SAMPLING_KEYS.map((key) => flagName(key))],
@@ -108,6 +108,10 @@ const conversationOf = (prompt: readonly Message[]): string =>
   JSON.stringify(
     prompt.filter(({ role }) => role !== 'system').map(({ role, content }) => [role, content]),
   );
+
+/** Whether one of the sides is a model, and no file of completions. */
+const modelsAnswer = ({ before, after }: Flags): boolean =>
+  ![before, after].every(isFileOfCompletions);
 
 const isFileOfCompletions = (side: string): boolean =>
   /\.jsonl?$/.test(side) && statSync(side, { throwIfNoEntry: false })?.isFile() === true;
@@ -190,7 +194,8 @@ function judge(
   });
 }
 
-function show(judged: readonly JudgedPair[], { json, judge: name }: Flags, cli: Cli): void {
+function show(judged: readonly JudgedPair[], flags: Flags, cli: Cli): void {
+  const { json, judge: name } = flags;
   const fitting = judged.flatMap(({ shown_first: first, shown_second: second, ...lengths }) =>
     first === null || second === null ? [] : [{ ...lengths, first, second }],
   );
@@ -198,8 +203,8 @@ function show(judged: readonly JudgedPair[], { json, judge: name }: Flags, cli: 
   if (fitting.length === 0)
     throw new RunError(
       'ERR_RUN_DATA',
-      `No pair of answers fits into the context of the judge ${name}; use a judge with a longer ` +
-        'one, or lower --max-new-tokens.',
+      `No pair of answers fits into the context of the judge ${name}: use a judge with a longer ` +
+        `one, or ${modelsAnswer(flags) ? 'lower --max-new-tokens' : 'give shorter completions'}.`,
     );
   if (left > 0) cli.progress.warn(`${left} pairs are too long for the judge: left out.`);
   const result = winRate(
