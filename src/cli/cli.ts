@@ -9,6 +9,8 @@ import { Progress } from './progress.js';
 export interface Cli {
   signal: AbortSignal;
   progress: Progress;
+  /** Set once finished work is saved, from where the same command resumes after a stop. */
+  resumable?: boolean;
 }
 
 /** Registers one verb. */
@@ -37,10 +39,18 @@ export function addSettings(
       field.default === null || (Array.isArray(field.default) && field.default.length === 0)
         ? 'none'
         : String(field.default);
-    command.option(`--${flagName(field.key, section)} <value>`, `${field.description} [${shown}]`);
+    const value = isMapping(field.key) ? '<ours=theirs...>' : '<value>';
+    command.option(`--${flagName(field.key, section)} ${value}`, `${field.description} [${shown}]`);
   }
   return command;
 }
+
+/** Other names of columns: `--columns prompt=query id=key`, or a list as in a recipe. */
+const isMapping = (key: string): boolean => key.endsWith('.columns');
+
+/** Several mappings as a list of YAML; a single list as it is. */
+const mappings = (given: readonly string[]): string =>
+  given.length === 1 && /^\s*\[/.test(given[0]!) ? given[0]! : JSON.stringify(given);
 
 /** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
 export function settingsFrom(
@@ -51,11 +61,13 @@ export function settingsFrom(
 ): Recipe {
   const overrides = settingsOf(keys, section, leaveOut).flatMap((field): Override[] => {
     const flag = flagName(field.key, section);
-    const value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    const given = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    const words = isMapping(field.key) ? (given as string[] | undefined) : undefined;
+    const value = words ? mappings(words) : given;
     return typeof value === 'string'
       ? [
           {
-            label: `--${flag} ${value}`,
+            label: `--${flag} ${(words ?? [value]).join(' ')}`,
             key: field.key,
             value,
             text: field.type === 'text' || field.type.startsWith('text or'),

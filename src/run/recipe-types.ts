@@ -42,6 +42,9 @@ export const columns = () =>
     .array(z.string().regex(/^[^=]+=.+$/, 'must be of the form ours=theirs, such as prompt=query'))
     .max(64)
     .default([]);
+/** Columns of preference pairs. */
+export const otherColumns = () =>
+  columns().describe('Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.');
 /** Columns and rows of a file or data set. */
 export const fromFile = (section: 'prompts' | 'sft'): Condition => ({
   [`${section}.source`]: { not: ['builtin'] },

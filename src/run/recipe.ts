@@ -26,6 +26,7 @@ import {
   fromFile,
   onBadRow,
   only,
+  otherColumns,
   OWN_PAIRS,
   source,
   text,
@@ -265,12 +266,7 @@ const pairs = z.strictObject({
       'or `hub:…`. Nothing is sampled or ranked, and `iterations` must be 1. null: ' +
       'CREAM.',
   ),
-  columns: only(
-    { 'pairs.source': 'given' },
-    columns().describe(
-      'Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.',
-    ),
-  ),
+  columns: only({ 'pairs.source': 'given' }, otherColumns()),
   on_bad_row: only({ 'pairs.source': 'given' }, onBadRow('pairs')),
   count: only({ 'pairs.source': 'given' }, count(0, 0).describe('Pairs used; 0 takes all.')),
 });

@@ -31,6 +31,45 @@ const sampling = {
   '3': { prompt: [{ role: 'user', content: 'Why?' }], responses: ['So', 'Because', '…'] },
 };
 
+describe('--columns', () => {
+  const rows = file('renamed.jsonl', '{"q": "Hi?", "good": "Yes.", "bad": "No."}\n');
+  const plain = ['prompt=q', 'chosen=good', 'rejected=bad'];
+  const list = [`[${plain.join(', ')}]`];
+
+  it('takes several mappings, or a list of them as in a recipe, in every command', async () => {
+    const pairs = { prompt: [{ role: 'user', content: 'Hi?' }] };
+    for (const columns of [plain, list]) {
+      await done('convert', rows, at('named.jsonl'), '--to', 'trl', '--columns', ...columns);
+      expect(JSON.parse(readFileSync(at('named.jsonl'), 'utf8'))).toMatchObject(pairs);
+      const rated = ['--model', model, '--rewards', 'likelihood', '--json', '--columns'];
+      const { stdout } = await done('rank-eval', '--pairs', rows, ...rated, ...columns);
+      expect(JSON.parse(stdout)).toMatchObject([{ all: { pairs: 1 } }, {}]);
+    }
+    for (const columns of [['prompt=q'], ['[prompt=q]']]) {
+      const prompts = ['--prompts', rows, '--samples', '1', '--max-new-tokens', '2'];
+      const out = ['--model', model, '--out', at('sampled.jsonl'), '--columns'];
+      await done('generate', ...prompts, ...out, ...columns);
+      expect(JSON.parse(readFileSync(at('sampled.jsonl'), 'utf8'))).toMatchObject(pairs);
+    }
+  });
+
+  it('is shown in the help, and refused in a sentence', async () => {
+    for (const command of ['convert', 'rank-eval', 'generate', 'train', 'win-rate'])
+      expect((await cream(command, '--help')).stdout).toContain('--columns <ours=theirs...>');
+    const wrong = ['convert', rows, at('wrong.jsonl'), '--to', 'trl'];
+    expect(await cream(...wrong, '--columns', 'prompt=q', 'good')).toMatchObject({
+      code: 2,
+      stderr:
+        'cream: --columns prompt=q good pairs.columns.1: must be of the form ours=theirs, such ' +
+        "as prompt=query, got the text 'good'\n",
+    });
+    expect(await cream(...wrong, '--on-bad-row', 'drop')).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/--on-bad-row drop pairs\.on_bad_row: must be .*error.*skip/),
+    });
+  });
+});
+
 describe('official responses, ranked and trained on here', () => {
   it(
     "become completions with the model's tokens and log-probs, then scores, pairs and the " +

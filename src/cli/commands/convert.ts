@@ -2,8 +2,7 @@
  * `cream convert`: converts files of TRL and of the paper's own code to ours, and back. The kind of
  * a file is recognised by its rows.
  */
-import { Option, type Command } from 'commander';
-import { ON_BAD_ROW, type OnBadRow } from '../../data/bad-rows.js';
+import type { Command } from 'commander';
 import {
   COMPLETION_COLUMNS,
   DEMONSTRATION_COLUMNS,
@@ -30,23 +29,27 @@ import {
 import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
 import { toTrl } from '../../data/trl.js';
 import { describeUnread } from '../../data/unread-columns.js';
+import type { Recipe } from '../../run/recipe.js';
 import { adopt } from '../../run/stages/adopt.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { readGivenRecords } from '../records.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { outputOf, printWritten, writeOutput, writeOutputRecords } from '../output.js';
 
+const KEYS = [...ENGINE_KEYS, 'pairs.columns', 'pairs.on_bad_row'];
 const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 
 interface Flags extends Record<string, unknown> {
   to: string;
-  columns?: string[];
-  onBadRow: OnBadRow;
   model?: string;
   previous?: string;
   completions?: string;
   role: string;
   json?: boolean;
+}
+
+interface Request extends Flags {
+  settings: Recipe;
 }
 
 export function addConvert(program: Command, cli: Cli): void {
@@ -65,15 +68,6 @@ export function addConvert(program: Command, cli: Cli): void {
     .option('--json', 'print the result as JSON')
     .requiredOption('--to <format>', `${TARGETS.join(', ')}`)
     .option(
-      '--columns <ours=theirs...>',
-      'pairs: other names of columns, such as prompt=question chosen=good',
-    )
-    .addOption(
-      new Option('--on-bad-row <mode>', 'pairs that cannot be used: refuse the file, or skip them')
-        .choices(ON_BAD_ROW)
-        .default('error'),
-    )
-    .option(
       '--model <name>',
       'official sampling → cream: the model that made the responses; its tokenizer makes ' +
         'their token ids, and it gives their log-probs',
@@ -88,7 +82,14 @@ export function addConvert(program: Command, cli: Cli): void {
       'scores → official: the model of the rewards, `current` or `previous`',
       'current',
     );
-  addSettings(command, ENGINE_KEYS).action(async (input: string, out: string, flags: Flags) => {
+  addSettings(command, KEYS).action(async (input: string, out: string, given: Flags) => {
+    const settings = settingsFrom(given, KEYS, undefined, {
+      more: [
+        { label: '<in>', key: 'pairs.source', value: input, text: true },
+        { label: '<in>', key: 'iterations', value: '1' },
+      ],
+    });
+    const flags = { ...given, settings };
     if (!(TARGETS as readonly string[]).includes(flags.to))
       throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
     const output = outputOf(out);
@@ -112,7 +113,7 @@ export function addConvert(program: Command, cli: Cli): void {
 async function toOurs(
   input: string,
   official: OfficialFile | null,
-  flags: Flags,
+  flags: Request,
   cli: Cli,
 ): Promise<object[]> {
   switch (official?.kind) {
@@ -142,14 +143,17 @@ async function secondFile(path: string): Promise<OfficialFile> {
   return file;
 }
 
-async function adopted(file: OfficialFile, flags: Flags, cli: Cli): Promise<object[]> {
+async function adopted(
+  file: OfficialFile,
+  { settings, ...flags }: Request,
+  cli: Cli,
+): Promise<object[]> {
   if (flags.model === undefined)
     throw new DataError(
       'these are responses as texts; name with --model the model that made them, for their ' +
         'token ids and log-probs',
     );
   const samples = officialSamples(file);
-  const settings = settingsFrom(flags, ENGINE_KEYS);
   return withModel(flags.model, settings, cli, (policy) =>
     showStage(cli, { stage: 'adopt', unit: 'completions', total: samples.length }, (hooks) =>
       adopt(samples, policy, settings.score, hooks),
@@ -157,7 +161,7 @@ async function adopted(file: OfficialFile, flags: Flags, cli: Cli): Promise<obje
   );
 }
 
-async function asTrl(input: string, flags: Flags, cli: Cli): Promise<object[]> {
+async function asTrl(input: string, flags: Request, cli: Cli): Promise<object[]> {
   return toTrl(
     await pairsOf(input, flags, cli),
     flags.to === 'trl-standard' ? 'standard' : 'conversational',
@@ -166,9 +170,10 @@ async function asTrl(input: string, flags: Flags, cli: Cli): Promise<object[]> {
 
 async function pairsOf(
   input: string,
-  { columns, onBadRow }: Flags,
+  { settings: { pairs } }: Request,
   { progress }: Cli,
 ): Promise<PreferenceRecord[]> {
+  const { columns, on_bad_row: onBadRow } = pairs;
   const loaded = await loadPreferences(input, { columns, onBadRow });
   const { records, duplicates, duplicate, skipped } = loaded;
   const unread = describeUnread(input, loaded);
@@ -184,7 +189,7 @@ async function pairsOf(
 async function toOfficial(
   input: string,
   official: OfficialFile | null,
-  flags: Flags,
+  flags: Request,
   cli: Cli,
 ): Promise<Entries> {
   if (official)
