@@ -75,6 +75,7 @@ const MAKES_FOLDER = ['run', 'sweep', 'train', 'merge'];
  */
 const SAME_PRESS_MS = 500;
 const STOPPED = 'Stopped; finished work is saved. Run the same command to resume.';
+const LOST = 'Stopped; nothing computed since the start is saved. Run the same command again.';
 
 surviveStreams();
 process.exitCode = await main(process.argv.slice(2));
@@ -85,14 +86,16 @@ async function main(args: string[]): Promise<number> {
   const stop = new AbortController();
   const quiet = args.includes('--quiet') || isSilentRank();
   const progress = new Progress(process.stderr, undefined, quiet);
+  const cli: Cli = { signal: stop.signal, progress };
   let stopped: { by: StopSignal; at: number } | undefined;
   let ended = false;
   const tellStopped = (): void => {
     if (ended) return; // the command has ended by itself, and only a call of the engine goes on
     ended = true;
     progress.stop();
-    progress.say(STOPPED);
-    reportJson(args, 'ERR_INTERRUPTED', STOPPED);
+    const told = cli.resumable ? STOPPED : LOST;
+    progress.say(told);
+    reportJson(args, 'ERR_INTERRUPTED', told);
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -106,7 +109,7 @@ async function main(args: string[]): Promise<number> {
     });
   }
   try {
-    await program({ signal: stop.signal, progress }).parseAsync(args, { from: 'user' });
+    await program(cli).parseAsync(args, { from: 'user' });
     ended = true;
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {

@@ -16,28 +16,21 @@ import {
 } from '../run/stages/stage.js';
 import { requireRecorded } from '../run/recorded.js';
 import { fetchSources } from '../run/sources.js';
-import { blocksOf, type Block } from '../run/store.js';
+import { blocksOf, discardOthers, writeRecords, type Artefact, type Block } from '../run/store.js';
 import type { Cli } from './cli.js';
-import { outputOf, writeOutputRecords, type Output } from './output.js';
+import { outputOf, writeOutputRecords } from './output.js';
 import { modelProgress } from './progress.js';
+
+type Loading = Pick<Recipe, 'dtype' | 'device' | 'threads'>;
 
 /** Loads a model with the recipe's settings, reports it, and frees it after `use`. */
 export async function withModel<T>(
   name: string,
-  { dtype, device, threads }: Pick<Recipe, 'dtype' | 'device' | 'threads'>,
+  settings: Loading,
   cli: Cli,
   use: (language: LanguageModel) => Promise<T>,
 ): Promise<T> {
-  if (threads > 0) setThreads(threads);
-  await stoppable(cli.signal, () => requireRecorded(name, cli.signal));
-  const language = await stoppable(cli.signal, () =>
-    loadCausal(name, {
-      dtype,
-      device,
-      signal: cli.signal,
-      onProgress: modelProgress(cli.progress),
-    }),
-  );
+  const language = await load(name, settings, cli);
   try {
     return await use(language);
   } finally {
@@ -45,10 +38,47 @@ export async function withModel<T>(
   }
 }
 
+/** Lends models one at a time: each is loaded when it is asked for, and frees the one before. */
+export async function withModelsInTurn<T>(
+  settings: Loading,
+  cli: Cli,
+  use: (lend: (name: string) => Promise<LanguageModel>) => Promise<T>,
+): Promise<T> {
+  let lent: { name: string; language: LanguageModel } | undefined;
+  const free = async () => {
+    const { language } = lent ?? {};
+    lent = undefined;
+    await language?.dispose();
+  };
+  try {
+    return await use(async (name) => {
+      if (lent?.name === name) return lent.language;
+      await free();
+      const language = await load(name, settings, cli);
+      lent = { name, language };
+      return language;
+    });
+  } finally {
+    await free();
+  }
+}
+
+async function load(
+  name: string,
+  { dtype, device, threads }: Loading,
+  { signal, progress }: Cli,
+): Promise<LanguageModel> {
+  if (threads > 0) setThreads(threads);
+  await stoppable(signal, () => requireRecorded(name, signal));
+  return stoppable(signal, () =>
+    loadCausal(name, { dtype, device, signal, onProgress: modelProgress(progress) }),
+  );
+}
+
 /** Loads several models together and frees each at the end. */
 export function withModels<T>(
   names: string[],
-  settings: Parameters<typeof withModel>[1],
+  settings: Loading,
   cli: Cli,
   use: (models: Map<string, LanguageModel>) => Promise<T>,
   loaded = new Map<string, LanguageModel>(),
@@ -89,19 +119,39 @@ export async function showStage<T>(
   return result;
 }
 
+/** The file of a stage command. */
+export interface BlocksFile<Made> {
+  out: string;
+  /** Identifies everything that the records depend on, besides the size of a block. */
+  plan: unknown;
+  /** The rows of the file, from the records of all blocks; default these records. */
+  rows?: (made: readonly Made[]) => readonly object[];
+}
+
 /**
  * Runs a stage in blocks into the file `out`, as in a run; after an interruption the same call
- * resumes it. `plan` identifies everything that the records depend on.
+ * resumes it.
  */
 export async function showBlocks<Item, Made extends object>(
   cli: Cli,
   name: string,
-  { out, plan }: { out: string; plan: unknown },
+  { out, plan, rows = (made) => made }: BlocksFile<Made>,
   stage: BlockedStage<Item, Made>,
 ): Promise<Made[]> {
   const output = outputOf(out);
-  if (output.kind !== 'file') return throughPipe(cli, name, output, stage);
-  const artefact = { path: output.path, plan: digestOf(plan), replace: true };
+  if (output.kind !== 'file') {
+    const made = await showUnsaved(cli, name, stage);
+    await writeOutputRecords(output, rows(made), cli.signal);
+    return made;
+  }
+  cli.resumable = true;
+  const artefact: Artefact = {
+    path: output.path,
+    plan: digestOf([stage.size, plan]),
+    replace: true,
+    write: (made) => writeRecords(output.path, rows(made as readonly Made[])),
+  };
+  await discardOthers(artefact);
   return showStage(
     cli,
     { stage: name, unit: stage.unit, ...progressOf(stage, artefact) },
@@ -114,15 +164,14 @@ export async function showBlocks<Item, Made extends object>(
 export const digestOf = (plan: unknown): string =>
   createHash('sha256').update(JSON.stringify(plan)).digest('hex');
 
-/** Runs a stage whose records go to standard output, a pipe or a device; it cannot be resumed. */
-async function throughPipe<Item, Made extends object>(
+/** Runs a stage whose blocks are kept in memory; it cannot be resumed. */
+export function showUnsaved<Item, Made extends object>(
   cli: Cli,
   name: string,
-  output: Output,
   stage: BlockedStage<Item, Made>,
 ): Promise<Made[]> {
   const { items, size, unit, note } = stage;
-  const made = await showStage(
+  return showStage(
     cli,
     { stage: name, unit, total: unitsOf(stage) },
     async (hooks) => {
@@ -134,8 +183,6 @@ async function throughPipe<Item, Made extends object>(
     },
     note,
   );
-  await writeOutputRecords(output, made, cli.signal);
-  return made;
 }
 
 /** Fetches the hub data sets among `sources` and shows the progress. */

@@ -92,15 +92,14 @@ export async function writeRecords(path: string, records: readonly object[]): Pr
 }
 
 /**
- * Records of an artefact, or of a part of one; columns are checked if its name determines them.
- * @throws DataError naming file, line and column
+ * Records of an artefact; columns are checked if its name determines them. @throws DataError naming
+ * file, line and column
  */
-export async function readRecords<T extends object>(path: string): Promise<T[]> {
-  const columns =
-    ARTEFACT_COLUMNS[basename(path)] ??
-    ARTEFACT_COLUMNS[basename(dirname(path)).replace(/\.parts$/, '')];
-  return readChecked(path, (columns ?? {}) as Columns<T>, { allowEmpty: true });
-}
+export const readRecords = <T extends object>(path: string): Promise<T[]> =>
+  readAs(path, ARTEFACT_COLUMNS[basename(path)] ?? {});
+
+const readAs = <T extends object>(path: string, columns: Columns<object>): Promise<T[]> =>
+  readChecked(path, columns as Columns<T>, { allowEmpty: true });
 
 /** The file that a blocked stage writes. */
 export interface Artefact {
@@ -168,7 +167,8 @@ export async function inBlocks<Item, Made extends object>({
       continue;
     }
     await saved.demand(name, `remove it and run the same command again to make it again`);
-    made[number] = await readRecords<Made>(part);
+    // Its digest is that of what was written, which a command may give any name.
+    made[number] = await readAs(part, {});
   }
   await make(missing, async ({ number }, records) => {
     const name = partName(number);
@@ -182,7 +182,12 @@ export async function inBlocks<Item, Made extends object>({
   return all;
 }
 
-/** Discards blocks of another plan. */
+/** Discards the blocks of another plan, so that none of them counts as done. */
+export const discardOthers = async ({ path, plan }: Artefact): Promise<void> => {
+  const parts = `${path}.parts`;
+  if (existsSync(parts)) await onDisk(parts, () => openParts(parts, plan));
+};
+
 async function openParts(parts: string, plan: string): Promise<Records> {
   const saved = await Records.open(parts, plan);
   if (saved) return saved;

@@ -76,8 +76,10 @@ async function work(
   directory: string,
   recipe: ReturnType<typeof parseRecipe>,
   flags: Flags,
-  { signal, progress }: Cli,
+  cli: Cli,
 ): Promise<void> {
+  const { signal, progress } = cli;
+  cli.resumable = true;
   let finished = false;
   for await (const event of run(recipe, {
     directory,

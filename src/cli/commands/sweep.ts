@@ -56,6 +56,7 @@ async function sweep(file: string, flags: Flags, cli: Cli): Promise<void> {
       ),
     );
   }
+  cli.resumable = true;
   for (const [i, { name, recipe }] of runs.entries()) {
     cli.progress.say(`Run ${i + 1} of ${runs.length}: ${name}`);
     Object.assign(outcomes[i]!, await runOne(outcomes[i]!.directory, recipe, cli));

@@ -16,14 +16,12 @@ import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { Hold } from '../../run/held.js';
 import { writeCard, type CardContent } from '../../run/card.js';
-import { checkLengths } from '../../run/check.js';
 import { syncFolder } from '../../files/files.js';
 import {
   choosePreferences,
   makeGivenPairs,
   scorePreferences,
 } from '../../run/stages/given-pairs.js';
-import { preferenceLength, withoutUnusable } from '../../run/lengths.js';
 import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
 import { totalSteps, type StepRecord } from '../../run/stages/objective.js';
@@ -37,6 +35,7 @@ import { weightWarning } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, ANSWER_KEYS, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { newFolder } from '../output.js';
+import { readablePairs } from '../pairs.js';
 import { readGivenRecords } from '../records.js';
 import { digestOf, showStage, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
@@ -119,6 +118,7 @@ async function train(flags: Flags, command: Command, cli: Cli): Promise<void> {
     const adapter = adapterOf(settings);
     if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
     const unsavedSteps = new Hold();
+    cli.resumable = true;
     const { steps } = await showStage(
       cli,
       { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
@@ -205,17 +205,9 @@ async function scored(
   settings: Recipe,
   cli: Cli,
 ): Promise<PairRecord[]> {
-  const fitting =
-    settings.pairs.on_bad_row === 'skip'
-      ? await withoutUnusable(loaded, language, preferenceLength, 'pair', source)
-      : loaded;
-  const long = describeLeftOut(source, {
-    duplicates: 0,
-    skipped: fitting.skipped.slice(loaded.skipped.length),
-  });
-  if (long !== undefined) cli.progress.warn(long);
-  const preferences = fitting.records;
-  await checkLengths({ preferences, places: loaded.places ?? new Map() }, language);
+  const onBadRow = settings.pairs.on_bad_row;
+  const reading = { source, onBadRow, use: 'preferences' } as const;
+  const preferences = await readablePairs(loaded, language, reading, cli);
   const current = language.model;
   const total = preferences.length * 2;
   const work = (base: Model) =>

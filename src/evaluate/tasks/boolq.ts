@@ -1,7 +1,8 @@
 /**
  * BoolQ (Clark et al. 2019): a passage and a yes/no question. Rows of SuperGLUE (`passage`,
  * `question`, `label` 0 or 1, or false or true) or of the authors (`answer` true or false).
- * lm-evaluation-harness asks `passage\nQuestion: question?\nAnswer:` and compares ` no` with ` yes`.
+ * lm-evaluation-harness asks `passage\nQuestion: question?\nAnswer:` and compares ` no` with
+ * ` yes`.
  */
 import { namedChoice } from '../../data/choices.js';
 import type { Row } from '../../data/rows.js';
