@@ -16,7 +16,6 @@ import {
   preferenceLength,
   promptLength,
 } from './lengths.js';
-import { rankedPreferences } from './ranking-check.js';
 import type { Recipe } from './recipe.js';
 import { requireTwoPrompts } from './stages/mismatched.js';
 
@@ -39,8 +38,8 @@ export interface Inputs {
 }
 
 /** Whether a section of the recipe leaves out unusable rows. */
-export const skipsBadRows = ({ prompts, sft, pairs }: Recipe): boolean =>
-  [prompts, sft, pairs].some(({ on_bad_row: mode }) => mode === 'skip');
+export const skipsBadRows = ({ prompts, sft, pairs, rank_eval }: Recipe): boolean =>
+  [prompts, sft, pairs, rank_eval].some(({ on_bad_row: mode }) => mode === 'skip');
 
 /**
  * Every record that the recipe will use. @throws RunError or DataError for files that are missing,
@@ -62,7 +61,7 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
     recipe.sft.enabled && recipe.sft.checkpoint === null
       ? await inputs.demonstrations()
       : undefined;
-  const rated = await rankedPreferences(recipe);
+  const rated = await inputs.rated();
   const given = recipe.pairs.source === null ? undefined : await inputs.preferences();
   if (recipe.train.loss === 'kto')
     for (const used of given ? [given.records] : chosen.map((each) => each.prompts))
@@ -87,6 +86,7 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
       ...leftOut('prompts', recipe.prompts.source, source),
       ...leftOut('sft', recipe.sft.source, demonstrations),
       ...leftOut('pairs', recipe.pairs.source ?? '', given),
+      ...leftOut('rank_eval', recipe.rank_eval.source ?? '', rated),
     ],
   };
 }
@@ -140,7 +140,7 @@ export async function checkLengths(
       long: await findLong(demonstrations, policy, demonstrationLength),
     },
     { what: 'Pair', key: 'pairs', long: await findLong(preferences, policy, preferenceLength) },
-    { what: 'Pair', key: '', long: await findLong(rated, policy, preferenceLength) },
+    { what: 'Pair', key: 'rank_eval', long: await findLong(rated, policy, preferenceLength) },
   ].filter(({ long }) => long.length > 0);
   const [first] = found;
   if (first === undefined) return;

@@ -17,7 +17,7 @@ interface OfStage {
 /** Rows of a data source that a run does not use. */
 export interface RowsLeftOut {
   /** The section of the recipe that names the source. */
-  section: 'prompts' | 'sft' | 'pairs';
+  section: 'prompts' | 'sft' | 'pairs' | 'rank_eval';
   /** Number of rows. */
   count: number;
   /** A sentence with the source, the reasons, and the first row of each by file and line. */

@@ -6,6 +6,7 @@ import type { Question } from '../evaluate/task.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { chooseDemonstrations, readPrompts } from './data.js';
 import { chooseQuestions } from './questions.js';
+import { rankedPreferences } from './ranking-check.js';
 import type { Recipe } from './recipe.js';
 import { choosePreferences } from './stages/given-pairs.js';
 
@@ -15,6 +16,7 @@ export class RunInputs {
   #demonstrations: Promise<Loaded<DemonstrationRecord>> | undefined;
   #questions: Promise<Question[]> | undefined;
   #preferences: Promise<Loaded<PreferenceRecord>> | undefined;
+  #rated: Promise<Loaded<PreferenceRecord> | undefined> | undefined;
 
   /** With a model, `on_bad_row: skip` also leaves out rows that are longer than its context. */
   constructor(
@@ -42,5 +44,10 @@ export class RunInputs {
     return (this.#preferences ??= this.policy().then((policy) =>
       choosePreferences(this.recipe, policy),
     ));
+  }
+
+  /** The pairs of `rank_eval`; undefined without such a check. */
+  rated(): Promise<Loaded<PreferenceRecord> | undefined> {
+    return (this.#rated ??= this.policy().then((policy) => rankedPreferences(this.recipe, policy)));
   }
 }

@@ -5,17 +5,24 @@
  */
 import { existsSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import { sampleKey } from '../data/group.js';
+import { groupBy, sampleKey } from '../data/group.js';
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import type { CompletionRecord, RankedPairRecord, RewardRecord } from '../data/records.js';
+import type {
+  CompletionRecord,
+  ExternalRewardRecord,
+  JudgementRecord,
+  RankedPairRecord,
+  RewardRecord,
+  ScoreRecord,
+} from '../data/records.js';
 import { rankingAccuracy, type RankingAccuracy, type Share } from '../evaluate/ranking.js';
 import type { Model } from '../engine/model.js';
 import type { WorkHooks } from '../lm/hooks.js';
 import type { LanguageModel } from '../lm/language-model.js';
-import { judge, judgeRewards } from '../reward/judge.js';
+import { judge } from '../reward/judge.js';
 import { modelRewards } from '../reward/model.js';
-import { rewardSet } from '../reward/reward.js';
+import { rewardSet, type RewardSource } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
@@ -36,39 +43,46 @@ export interface Rankers {
   policy: LanguageModel;
   base: Model;
   rewardModel?: LanguageModel | undefined;
-  /** What is known of the same pairs from other rewards. */
+  /** What is known of the same pairs from other policies. */
   scored?: ScoredPairs;
 }
 
-/** Pairs that are rated several times: tokenised once by a policy, scored once by a model. */
+/** Log-probs of pairs that several policies rate: a model scores the same tokens once. */
 export class ScoredPairs {
-  private of: { preferences: readonly PreferenceRecord[]; policy: LanguageModel } | undefined;
   private encoded: readonly Scorable[][] = [];
   private known: KnownSums = new WeakMap();
 
-  /** Log-probs of the pairs that were encoded last, by model. */
-  get sums(): KnownSums {
-    return this.known;
-  }
-
-  /** Both sides of each pair as tokens of `policy`. Log-probs of other tokens are forgotten. */
-  async encode(
-    preferences: readonly PreferenceRecord[],
-    policy: LanguageModel,
-    signal: AbortSignal,
-  ): Promise<readonly Scorable[][]> {
-    if (this.of?.preferences === preferences && this.of.policy === policy) return this.encoded;
-    const encoded = await encodeBothSides(preferences, policy, signal);
+  /** Those of `encoded`, by model. Log-probs of other tokens are forgotten. */
+  of(encoded: readonly Scorable[][]): KnownSums {
     if (!isDeepStrictEqual(encoded, this.encoded)) this.known = new WeakMap();
-    this.of = { preferences, policy };
     this.encoded = encoded;
-    return encoded;
+    return this.known;
   }
 }
 
+/** What rewards are computed from, and the sources that need it. */
+interface Evidence {
+  scores: ScoreRecord;
+  judgements: JudgementRecord;
+  external: ExternalRewardRecord;
+}
+type Kind = keyof Evidence;
+const NEEDS: Partial<Record<RewardSource, readonly Kind[]>> = {
+  implicit: ['scores'],
+  likelihood: ['scores'],
+  judge: ['judgements'],
+  judge_implicit: ['judgements', 'scores'],
+  model: ['external'],
+};
+
+/** A pair with what the models say of it. Sample 0 is the chosen completion, 1 the rejected. */
+export type MeasuredPair = Pick<RankedPairRecord, 'id' | 'chosen_tokens' | 'rejected_tokens'> & {
+  [K in Kind]?: Evidence[K][];
+};
+
 /**
- * Rewards of both completions of each preference under `reward`. Pairs without a readable judgement
- * are left out. @throws RunError for rewards that are not computed by a model
+ * Rewards of both completions of each preference under `settings.reward`. Pairs without a readable
+ * judgement are left out. @throws RunError for rewards that are not computed by a model
  */
 export async function ratePreferences(
   preferences: readonly PreferenceRecord[],
@@ -76,81 +90,124 @@ export async function ratePreferences(
   settings: RankingSettings,
   hooks: WorkHooks,
 ): Promise<RankedPairRecord[]> {
-  const scored = rankers.scored ?? new ScoredPairs();
-  const encoded = await scored.encode(preferences, rankers.policy, hooks.signal);
-  const known = { ...rankers, sums: scored.sums };
-  const rewards = new Map(
-    (await rewardsOf(preferences, encoded, known, settings, hooks)).map((record) => [
-      sampleKey(record),
-      record.reward_current,
-    ]),
-  );
-  return preferences.flatMap(({ id }, i) => {
-    const [chosen, rejected] = encoded[i]!;
-    const [reward_chosen, reward_rejected] = [0, 1].map((sample) =>
-      rewards.get(sampleKey({ prompt_id: id, sample })),
-    );
-    if (reward_chosen === undefined || reward_rejected === undefined) return [];
-    return [
-      {
-        id,
-        chosen_tokens: chosen!.token_ids.length,
-        rejected_tokens: rejected!.token_ids.length,
-        reward_chosen,
-        reward_rejected,
-      },
-    ];
-  });
+  const sources = [settings.reward.source];
+  const measured = await measurePairs(preferences, rankers, sources, settings, hooks);
+  return rewardsOfPairs(measured, settings.reward);
 }
 
-async function rewardsOf(
+/**
+ * What the rewards of `sources` need of each preference, each thing once. @throws RunError for
+ * rewards that are not computed by a model
+ */
+export async function measurePairs(
   preferences: readonly PreferenceRecord[],
-  encoded: readonly Scorable[][],
-  { policy, base, rewardModel, sums }: Rankers & { sums: KnownSums },
+  rankers: Rankers,
+  sources: readonly RewardSource[],
   settings: RankingSettings,
   hooks: WorkHooks,
-): Promise<RewardRecord[]> {
-  const { reward, score, sample, seed } = settings;
-  const { source, length } = reward;
+): Promise<MeasuredPair[]> {
+  const kinds = [...new Set(sources.flatMap(needsOf))];
+  const encoded = await encodeBothSides(preferences, rankers.policy, hooks.signal);
+  const pairs = { encoded, completions: asCompletions(preferences, encoded) };
+  const measured = preferences.map(({ id }, i): MeasuredPair => {
+    const [chosen, rejected] = encoded[i]!.map(({ token_ids }) => token_ids.length);
+    return { id, chosen_tokens: chosen!, rejected_tokens: rejected! };
+  });
+  let spent = 0;
+  for (const [turn, kind] of kinds.entries()) {
+    let now = 0;
+    const records = await measure(kind, pairs, rankers, settings, {
+      ...hooks,
+      progress: (done, tokens) => {
+        now = tokens;
+        const all = pairs.completions.length;
+        hooks.progress(Math.floor((turn * all + done) / kinds.length), spent + tokens);
+      },
+    });
+    spent += now;
+    const groups = groupBy<Evidence[Kind]>(records, ({ prompt_id }) => prompt_id);
+    const byPair = new Map(groups.map((group) => [group[0]!.prompt_id, group]));
+    for (const pair of measured) Object.assign(pair, { [kind]: byPair.get(pair.id) });
+  }
+  return measured;
+}
+
+function needsOf(source: RewardSource): readonly Kind[] {
+  const needs = NEEDS[source];
+  if (needs === undefined)
+    throw new RunError(
+      'ERR_RECIPE',
+      `reward.source ${source} rates the completions of a run only; choose implicit, ` +
+        'likelihood, judge or model to rate given pairs.',
+    );
+  return needs;
+}
+
+function measure(
+  kind: Kind,
+  { encoded, completions }: { encoded: readonly Scorable[][]; completions: CompletionRecord[] },
+  { policy, base, rewardModel, scored = new ScoredPairs() }: Rankers,
+  { reward, score, sample, seed }: RankingSettings,
+  hooks: WorkHooks,
+): Promise<Evidence[Kind][]> {
   const { model } = policy;
-  const scoring = { current: model, previous: base, base };
-  const scores = () => scoreGroups(encoded, scoring, score, hooks, sums);
-  switch (source) {
-    case 'implicit':
-    case 'likelihood':
-      return rewardSet(await scores(), { source, length });
-    case 'judge':
-    case 'judge_implicit': {
-      const judgements = await judge(
-        asCompletions(preferences, encoded),
+  switch (kind) {
+    case 'scores': {
+      const models = { current: model, previous: base, base };
+      return scoreGroups(encoded, models, score, hooks, scored.of(encoded));
+    }
+    case 'judgements':
+      return judge(
+        completions,
         policy,
         { current: model, previous: model },
         { ...reward, max_num_seqs: sample.max_num_seqs, seed, iteration: 0 },
         hooks,
       );
-      if (source === 'judge') return judgeRewards(judgements).rewards;
-      return rewardsFromJudgements(judgements, await scores(), reward).rewards;
-    }
-    case 'model': {
-      const records = await modelRewards(
-        asCompletions(preferences, encoded),
+    case 'external':
+      return modelRewards(
+        completions,
         classifier(rewardModel!),
         { label: reward.label, maxNumBatchedTokens: score.max_num_batched_tokens },
         { signal: hooks.signal },
       );
-      return records.map(({ prompt_id, sample: number, reward: value }) => ({
-        prompt_id,
-        sample: number,
-        reward_current: value,
-        reward_previous: value,
-      }));
-    }
+  }
+}
+
+/** The rewards of measured pairs. Pairs without a readable judgement are left out. */
+export function rewardsOfPairs(
+  measured: readonly MeasuredPair[],
+  reward: Recipe['reward'],
+): RankedPairRecord[] {
+  const rewards = new Map(
+    completionRewards(measured, reward).map((record) => [sampleKey(record), record.reward_current]),
+  );
+  return measured.flatMap(({ id, chosen_tokens, rejected_tokens }) => {
+    const [reward_chosen, reward_rejected] = [0, 1].map((sample) =>
+      rewards.get(sampleKey({ prompt_id: id, sample })),
+    );
+    if (reward_chosen === undefined || reward_rejected === undefined) return [];
+    return [{ id, chosen_tokens, rejected_tokens, reward_chosen, reward_rejected }];
+  });
+}
+
+function completionRewards(
+  measured: readonly MeasuredPair[],
+  { source, length }: Recipe['reward'],
+): Pick<RewardRecord, 'prompt_id' | 'sample' | 'reward_current'>[] {
+  const scores = measured.flatMap((pair) => pair.scores ?? []);
+  const judgements = measured.flatMap((pair) => pair.judgements ?? []);
+  switch (source) {
+    case 'implicit':
+    case 'likelihood':
+      return rewardSet(scores, { source, length });
+    case 'judge':
+    case 'judge_implicit':
+      return rewardsFromJudgements(judgements, scores, { source, length, against: 'none' }).rewards;
     default:
-      throw new RunError(
-        'ERR_RECIPE',
-        `reward.source ${source} rates the completions of a run only; choose implicit, ` +
-          'likelihood, judge or model to rate given pairs.',
-      );
+      return measured
+        .flatMap((pair) => pair.external ?? [])
+        .map((record) => ({ ...record, reward_current: record.reward }));
   }
 }
 
@@ -197,7 +254,7 @@ export function accuracyOfPairs(
 
 /**
  * The pairs of `rank_eval`, at most `count` of them in the order given by the seed; undefined if
- * the recipe has none.
+ * the recipe has none. Rows that are too long are left out as in `readPrompts`.
  */
 export async function rankedPreferences(
   { seed, system_prompt, rank_eval: { count, ...pairs } }: RankedSource,
@@ -205,7 +262,7 @@ export async function rankedPreferences(
 ): Promise<Loaded<PreferenceRecord> | undefined> {
   if (pairs.source === null) return undefined;
   const { records, ...rest } = await choosePreferences(
-    { seed, system_prompt, pairs: { ...pairs, count: 0, on_bad_row: 'error' } },
+    { seed, system_prompt, pairs: { ...pairs, count: 0 } },
     policy,
   );
   const order = shuffled(records, ({ id }) => id, seed, 'pairs');
@@ -218,7 +275,7 @@ type RankedSource = Pick<Recipe, 'seed' | 'system_prompt' | 'rank_eval'>;
 export async function checkRanking(run: RunContext, t: number): Promise<void> {
   const { recipe } = run;
   if (recipe.rank_eval.source === null || existsSync(run.file(t, 'rank-eval.jsonl'))) return;
-  const { records: preferences } = (await rankedPreferences(recipe))!;
+  const { records: preferences } = (await run.inputs.rated())!;
   await lendRewardModel(recipe, run.signal, (rewardModel) =>
     rateInRun(run, t, preferences, rewardModel),
   );

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { CONSISTENCY_METHODS } from '../preference/consistency.js';
 import { WEIGHTINGS } from '../preference/weight.js';
 import { SELF_REWARDS } from '../reward/reward.js';
-import { columns, count, only, OWN_PAIRS, text } from './recipe-types.js';
+import { count, onBadRow, only, otherColumns, OWN_PAIRS, text } from './recipe-types.js';
 
 /** Recipes in which two rankings of a prompt's completions are compared. */
 const SECOND_RANKING = [
@@ -114,7 +114,8 @@ export const rankEval = z.strictObject({
         'ranks fewer than half of them right. They are not trained on. null: no check.',
     ),
   ),
-  columns: only(CHECKED, columns().describe('Renamed columns, as in `prompts`.')),
+  columns: only(CHECKED, otherColumns()),
+  on_bad_row: only(CHECKED, onBadRow('pairs')),
   count: only(CHECKED, count(0, 200).describe('Pairs used; 0 takes all.')),
   length_tolerance: only(
     CHECKED,

@@ -170,10 +170,10 @@ it('pairs that are too long, and columns that are not read, are named by both', 
   const unread = join(folder, 'unread.jsonl');
   writeFileSync(unread, JSON.stringify({ ...row, notes: 'it is a fact' }));
 
-  // The pairs of rank_eval have no on_bad_row, so no message names it.
   const tooLong = new RegExp(
     String.raw`Pair "l" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the model's ` +
-      String.raw`context holds \d+: shorten it or remove it\.$`,
+      String.raw`context holds \d+: shorten it or remove it, or set rank_eval\.on_bad_row to ` +
+      String.raw`skip\.$`,
     'm',
   );
   const notRead = /unread\.jsonl: the text in the column "notes" is not read\./;
@@ -185,6 +185,69 @@ it('pairs that are too long, and columns that are not read, are named by both', 
   const { events } = await tinyRun([...SFT, `rank_eval.source=${unread}`]);
   const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
   expect(warnings).toContainEqual(expect.stringMatching(notRead));
+});
+
+describe('pairs that cannot be used', () => {
+  const lines = [
+    { id: 'a', prompt: 'question', chosen: 'yes', rejected: 'no' },
+    { id: 'b', prompt: 'question', chosen: '', rejected: 'no' },
+    { id: 'c', prompt: 'question', chosen: 'x'.repeat(5000), rejected: 'no' },
+    { id: 'd', prompt: 'question', chosen: 'x'.repeat(400), rejected: 'no' },
+  ];
+  const mixed = join(folder, 'mixed.jsonl');
+  writeFileSync(mixed, lines.map((line) => JSON.stringify(line)).join('\n'));
+  const first = 'mixed.jsonl line 2: "chosen" is empty';
+
+  it('are refused, or left out if told to, also by the model that cannot read them', async () => {
+    const wide = tinyModel({ tokenizer: true, maxPositionEmbeddings: 2048 });
+    const narrow = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256, seed: 3 });
+    const flags = ['rank-eval', '--pairs', mixed, '--rewards', 'likelihood', '--json'];
+    expect(await cream(...flags, '--model', wide)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(first),
+    });
+    const models = ['--base', wide, '--model', wide, '--model', narrow];
+    const result = await cream(...flags, ...models, '--on-bad-row', 'skip');
+    expect(result).toMatchObject({ code: 0 });
+    expect(result.stderr).toContain(`${mixed}: 2 rows were left out: 2 cannot be used (${mixed}`);
+    expect(result.stderr).toMatch(
+      /mixed\.jsonl, .*: 1 row was left out: .*line 4: the pair is at least \d+ tokens long/,
+    );
+    const rows = JSON.parse(result.stdout) as Row[];
+    expect(rows.map(({ reward, all }) => [reward, all.pairs])).toEqual([
+      ['likelihood', 2],
+      ['length alone', 2],
+      ['likelihood', 1],
+    ]);
+  });
+
+  it('are left out of the check of a run likewise, and its events tell', async () => {
+    const check = [...SFT, `rank_eval.source=${mixed}`, 'rank_eval.count=2'];
+    await expect(tinyRun(check)).rejects.toThrow(first);
+    const { events, records } = await tinyRun([...check, 'rank_eval.on_bad_row=skip']);
+    expect(records('iteration-1/rank-eval.jsonl').length).toBeGreaterThan(0);
+    expect(events).toContainEqual({
+      type: 'rows_left_out',
+      section: 'rank_eval',
+      count: expect.any(Number),
+      message: expect.stringContaining(first),
+    });
+  });
+});
+
+it('models and rewards that are given twice are measured once', async () => {
+  const model = tinyModel({ tokenizer: true });
+  const pairs = pairsFile('twice.jsonl', [['one', 'two']]);
+  const result = await cream(
+    ...['rank-eval', '--pairs', pairs, '--model', model, '--model', model, '--json'],
+    ...['--rewards', 'likelihood', 'likelihood', 'implicit'],
+  );
+  expect(result).toMatchObject({ code: 0 });
+  expect((JSON.parse(result.stdout) as Row[]).map(({ reward }) => reward)).toEqual([
+    'likelihood',
+    'implicit',
+    'length alone',
+  ]);
 });
 
 describe('rank_eval in a run', () => {

@@ -117,10 +117,12 @@ describe('cream win-rate', () => {
     const long = completions('long.jsonl', { a: 'x'.repeat(4000) });
     const judged = (after: string, ...flags: string[]) =>
       cream('win-rate', '--before', short, '--after', after, '--judge', judge, ...flags);
-    const none = `cream: No pair of answers fits into the context of the judge ${judge}: use a judge`;
+    const none = `cream: No pair of answers fits into the context of the judge ${judge}: use a`;
     expect(await judged(long)).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining(`${none} with a longer one, or give shorter completions.\n`),
+      stderr: expect.stringContaining(
+        `${none} judge with a longer one, or give shorter completions.\n`,
+      ),
     });
     const prompts = join(work, 'long-prompt.jsonl');
     const question = { id: 'a', prompt: 'question a' };
@@ -129,7 +131,9 @@ describe('cream win-rate', () => {
     const sampling = ['--prompts', prompts, '--max-new-tokens', '4'];
     expect(await judged(tiny(1), ...sampling)).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining(`${none} with a longer one, or lower --max-new-tokens.\n`),
+      stderr: expect.stringContaining(
+        `${none} judge with a longer one, or lower --max-new-tokens.\n`,
+      ),
     });
     const one = completions('one.jsonl', { a: 'one' });
     const result = await cream(

@@ -3,7 +3,13 @@ import { expect, it, jest } from '@jest/globals';
 import type { PreferenceRecord } from '../../src/data/preferences.js';
 import { rankingAccuracy } from '../../src/evaluate/ranking.js';
 import { loadModel } from '../../src/lm/language-model.js';
-import { belowChance, ratePreferences, ScoredPairs } from '../../src/run/ranking-check.js';
+import {
+  belowChance,
+  measurePairs,
+  ratePreferences,
+  rewardsOfPairs,
+  ScoredPairs,
+} from '../../src/run/ranking-check.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { tinyModel } from '../support/tiny-model.js';
 
@@ -34,15 +40,25 @@ it('scores pairs once for all rewards, with the results of scoring them for each
   expect(runs.map(({ mock }) => mock.calls.length)).toEqual([4, 4]);
 
   const scored = new ScoredPairs();
-  const together = [];
-  for (const settings of SETTINGS)
-    together.push(await ratePreferences(some, { ...rankers, scored }, settings, hooks));
-  expect(together).toEqual(each);
+  const known = { ...rankers, scored };
+  const [settings] = SETTINGS;
+  const sources = SETTINGS.map(({ reward }) => reward.source);
+  const measured = await measurePairs(some, known, sources, settings!, hooks);
+  expect(SETTINGS.map(({ reward }) => rewardsOfPairs(measured, reward))).toEqual(each);
   expect(runs.map(({ mock }) => mock.calls.length)).toEqual([5, 5]);
+  // Another policy of the same tokens: θ_0 has scored them.
+  const again = { ...known, policy: base };
+  await measurePairs(some, again, sources, settings!, hooks);
+  expect(runs.map(({ mock }) => mock.calls.length)).toEqual([5, 5]);
+  // In parts, as they are saved.
+  const parts = [some.slice(0, 1), some.slice(1)];
+  const ofParts = [];
+  for (const part of parts)
+    ofParts.push(...(await measurePairs(part, rankers, sources, settings!, hooks)));
+  expect(ofParts).toEqual(measured);
 
   const others = preferences('one', 'two', 'four');
-  const [settings] = SETTINGS;
-  expect(await ratePreferences(others, { ...rankers, scored }, settings!, hooks)).toEqual(
+  expect(await ratePreferences(others, known, settings!, hooks)).toEqual(
     await ratePreferences(others, rankers, settings!, hooks),
   );
   await base.dispose();

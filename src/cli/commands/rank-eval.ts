@@ -6,40 +6,45 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { describeLeftOut } from '../../data/bad-rows.js';
+import { groupBy } from '../../data/group.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
-import type { Loaded } from '../../data/prompts.js';
 import type { RankedPairRecord } from '../../data/records.js';
 import { describeUnread } from '../../data/unread-columns.js';
 import { byLength, rankingAccuracy, type RankingAccuracy } from '../../evaluate/ranking.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
-import { checkLengths } from '../../run/check.js';
 import { requireRun } from '../../run/directory.js';
 import { readOwnText } from '../../run/own-files.js';
 import { RunError } from '../../run/errors.js';
 import {
   accuracyOfPairs,
+  measurePairs,
   rankedPreferences,
-  ratePreferences,
+  rewardsOfPairs,
   ScoredPairs,
   shown,
   unratedPairs,
-  type Rankers,
+  type MeasuredPair,
 } from '../../run/ranking-check.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { lendRewardModel } from '../../run/reward-model.js';
-import { RECIPE } from '../../run/store.js';
+import type { BlockedStage } from '../../run/stages/stage.js';
+import { blocksOf, RECIPE } from '../../run/store.js';
 import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
-import { outputOf, writeOutputRecords } from '../output.js';
-import { fetchData, showStage, withModel } from '../stage.js';
+import { outputOf } from '../output.js';
+import { readablePairs } from '../pairs.js';
+import { fetchData, showBlocks, showUnsaved, withModel, withModelsInTurn } from '../stage.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
 const KEYS = [
   ...ANSWER_KEYS,
   'sample.max_num_seqs',
   'score.max_num_batched_tokens',
+  'score.save_prompts',
   'rank_eval.columns',
+  'rank_eval.on_bad_row',
   'rank_eval.count',
   'rank_eval.length_tolerance',
 ];
@@ -82,6 +87,9 @@ interface Row extends RankingAccuracy {
   reward: string;
 }
 
+/** Models and rewards that are given twice are measured once. */
+const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
+
 export function addRankEval(program: Command, cli: Cli): void {
   const command = program
     .command('rank-eval')
@@ -105,23 +113,23 @@ export function addRankEval(program: Command, cli: Cli): void {
     )
     .option(
       '-o, --out <file>',
-      'also write the rewards of every pair, with the place that it was read from (JSONL)',
+      'also write the rewards of every pair, with the place that it was read from (JSONL); an ' +
+        'unfinished file is resumed',
     )
     .option('--json', 'print the result as JSON');
-  addSettings(command, [...KEYS, ...JUDGE_KEYS, ...MODEL_KEYS]).action(async (flags: Flags) => {
+  addSettings(command, [...KEYS, ...JUDGE_KEYS, ...MODEL_KEYS]).action(async (given: Flags) => {
+    const flags = { ...given, rewards: distinct(given.rewards) };
     const settings = settingsOf(flags);
     const models = modelsOf(flags, cli);
-    const output = flags.out === undefined ? undefined : outputOf(flags.out);
     await fetchData([flags.pairs], cli);
-    const loaded = (await rankedPreferences(settings))!;
-    for (const describe of [describeLeftOut, describeUnread]) {
-      const sentence = describe(flags.pairs, loaded);
-      if (sentence !== undefined) cli.progress.warn(sentence);
+    const ratings = ratingsOf(await measure(models, flags, settings, cli), flags, settings);
+    for (const { model, reward, pairs, records } of ratings) {
+      const unrated = unratedPairs(records.length, pairs.length);
+      if (unrated !== undefined) cli.progress.warn(`${model}, ${reward}: ${unrated}`);
     }
-    const measured = await measure(models, loaded, flags.rewards, settings, cli);
-    if (output !== undefined) await writeOutputRecords(output, measured.records, cli.signal);
     // Standard output then contains only the rewards.
-    if (output?.kind !== 'stdout') show(measured.rows, flags.json === true);
+    if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
+      show(rowsOf(ratings, settings.rank_eval.length_tolerance), flags.json === true);
   });
 }
 
@@ -158,7 +166,7 @@ function modelsOf({ run, model, base }: Flags, cli: Cli): Models {
       throw new RunError('ERR_RECIPE', 'rank-eval needs --model <name> or --run <folder>.');
     return {
       base: base ?? baseOfRun(model[0]!) ?? model[0]!,
-      all: model.map((name) => [name, modelOrCheckpoint(name)]),
+      all: distinct(model).map((name) => [name, modelOrCheckpoint(name)]),
     };
   }
   if (model.length > 0)
@@ -183,69 +191,138 @@ function modelsOf({ run, model, base }: Flags, cli: Cli): Models {
   return { base: base ?? recipe.model, all: [['Base model', recipe.model], ...there] };
 }
 
-async function measure(
-  { base, all }: Models,
-  { records: preferences, places = new Map() }: Loaded<PreferenceRecord>,
-  rewards: readonly RewardName[],
-  settings: Recipe,
-  cli: Cli,
-): Promise<{ rows: Row[]; records: object[] }> {
-  const rows: Row[] = [];
-  const records: object[] = [];
-  const tolerance = settings.rank_eval.length_tolerance;
-  const scored = new ScoredPairs();
-  await withModel(base, settings, cli, async (baseModel) => {
-    await checkLengths({ rated: preferences, places }, baseModel);
-    for (const [label, path] of all) {
-      const rateAll = async (policy: LanguageModel): Promise<void> => {
-        for (const reward of rewards) {
-          const rankers = { policy, base: baseModel.model, scored };
-          const line = { label, reward };
-          const rated = await rate(line, preferences, rankers, settings, cli);
-          const unrated = unratedPairs(rated.length, preferences.length);
-          if (unrated !== undefined) cli.progress.warn(`${label}, ${reward}: ${unrated}`);
-          records.push(
-            ...rated.map((record) => ({
-              model: label,
-              reward,
-              where: places.get(record.id),
-              ...record,
-            })),
-          );
-          rows.push({ model: label, reward, ...accuracyOfPairs(rated, tolerance) });
-        }
-        if (label !== all[0]![0]) return;
-        const encoded = await scored.encode(preferences, policy, cli.signal);
-        const lengths = encoded.map(
-          ([chosen, rejected]) => [chosen!.token_ids.length, rejected!.token_ids.length] as const,
-        );
-        rows.push({
-          model: '',
-          reward: 'length alone',
-          ...rankingAccuracy(byLength(lengths), tolerance),
-        });
-      };
-      await (path === base ? rateAll(baseModel) : withModel(path, settings, cli, rateAll));
-    }
-  });
-  return { rows, records };
+/** What a model says of a pair, and where the pair was read. */
+type Measured = MeasuredPair & { model: string; where?: string | undefined };
+
+/** Pairs that are saved together, to be measured by one of the models. */
+interface Slice {
+  label: string;
+  path: string;
+  pairs: readonly PreferenceRecord[];
+  scored: ScoredPairs;
 }
 
-async function rate(
-  { label, reward: name }: { label: string; reward: RewardName },
-  preferences: readonly PreferenceRecord[],
-  rankers: Omit<Rankers, 'rewardModel'>,
+async function measure(
+  models: Models,
+  flags: Flags,
   settings: Recipe,
   cli: Cli,
-): Promise<RankedPairRecord[]> {
-  const total = 2 * preferences.length;
-  const reward = { ...settings.reward, ...REWARDS[name] };
-  const rating = { ...settings, reward };
-  return lendRewardModel(rating, cli.signal, (rewardModel) =>
-    showStage(cli, { stage: `${label}: ${name}`, unit: 'completions', total }, (hooks) =>
-      ratePreferences(preferences, { ...rankers, rewardModel }, rating, hooks),
-    ),
+): Promise<Measured[]> {
+  // A bad file is refused before a model is loaded.
+  const given = (await rankedPreferences(settings))!;
+  const onBadRow = settings.rank_eval.on_bad_row;
+  const wanted = flags.rewards.includes('model') ? 'model' : 'implicit';
+  const lending = { ...settings, reward: { ...settings.reward, source: wanted } } as const;
+  return withModel(models.base, settings, cli, async (base) => {
+    const loaded = onBadRow === 'skip' ? (await rankedPreferences(settings, base))! : given;
+    for (const describe of [describeLeftOut, describeUnread]) {
+      const sentence = describe(flags.pairs, loaded);
+      if (sentence !== undefined) cli.progress.warn(sentence);
+    }
+    const read = (policy: LanguageModel, source: string) =>
+      readablePairs(loaded, policy, { source, onBadRow, use: 'rated' }, cli);
+    const pairs = await read(base, flags.pairs);
+    return lendRewardModel(lending, cli.signal, (rewardModel) =>
+      withModelsInTurn(settings, cli, async (lend) => {
+        let reader: { path: string; readable: ReadonlySet<PreferenceRecord> } | undefined;
+        const make = async ([slice]: readonly Slice[], hooks: WorkHooks): Promise<Measured[]> => {
+          const { label, path, scored } = slice!;
+          const policy = path === models.base ? base : await lend(path);
+          if (reader?.path !== path)
+            reader = { path, readable: new Set(await read(policy, `${flags.pairs}, ${label}`)) };
+          const { readable } = reader;
+          const measured = await measurePairs(
+            slice!.pairs.filter((pair) => readable.has(pair)),
+            { policy, base: base.model, rewardModel, scored },
+            flags.rewards.map((name) => REWARDS[name].source),
+            settings,
+            hooks,
+          );
+          const where = ({ id }: MeasuredPair) => loaded.places?.get(id);
+          return measured.map((pair) => ({ model: label, where: where(pair), ...pair }));
+        };
+        return showSlices({ models, pairs, make }, flags, settings, cli);
+      }),
+    );
+  });
+}
+
+/** Measures the pairs by each model, saved slice by slice if there is a file. */
+function showSlices(
+  {
+    models,
+    pairs,
+    make,
+  }: Pick<BlockedStage<Slice, Measured>, 'make'> & {
+    models: Models;
+    pairs: PreferenceRecord[];
+  },
+  flags: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<Measured[]> {
+  const { dtype, device, seed, reward, sample, score } = settings;
+  const { out, rewards } = flags;
+  const slices = blocksOf(pairs, out === undefined ? pairs.length : score.save_prompts).map(
+    ({ items }) => ({ pairs: items, scored: new ScoredPairs() }),
   );
+  const stage: BlockedStage<Slice, Measured> = {
+    items: models.all.flatMap(([label, path]) =>
+      slices.map((slice) => ({ label, path, ...slice })),
+    ),
+    size: 1,
+    unit: 'completions',
+    units: (slice) => 2 * slice.pairs.length,
+    make,
+    note: () => '',
+  };
+  if (out === undefined) return showUnsaved(cli, 'rank-eval', stage);
+  const settled = [rewards, dtype, device, seed, reward, sample.max_num_seqs, score];
+  const plan = [models, flags.pairs, pairs, ...settled];
+  const rows = (made: readonly Measured[]) => ratingsOf(made, flags, settings).flatMap(recordsOf);
+  return showBlocks(cli, 'rank-eval', { out, plan, rows }, stage);
+}
+
+/** The rewards of one kind that a model gives to the pairs. */
+interface Rating {
+  model: string;
+  reward: RewardName;
+  pairs: readonly Measured[];
+  records: RankedPairRecord[];
+}
+
+const ratingsOf = (
+  measured: readonly Measured[],
+  { rewards }: Flags,
+  { reward: settings }: Recipe,
+): Rating[] =>
+  groupBy(measured, ({ model }) => model).flatMap((pairs) =>
+    rewards.map((reward) => ({
+      model: pairs[0]!.model,
+      reward,
+      pairs,
+      records: rewardsOfPairs(pairs, { ...settings, ...REWARDS[reward] }),
+    })),
+  );
+
+/** A rating as rows of --out. */
+function recordsOf({ model, reward, pairs, records }: Rating): object[] {
+  const places = new Map(pairs.map(({ id, where }) => [id, where]));
+  return records.map((record) => ({ model, reward, where: places.get(record.id), ...record }));
+}
+
+/** The table: every rating, and behind those of the first model what length alone gives. */
+function rowsOf(ratings: readonly Rating[], tolerance: number): Row[] {
+  const rows = ratings.map(({ model, reward, records }): Row => ({
+    model,
+    reward,
+    ...accuracyOfPairs(records, tolerance),
+  }));
+  const { model: first, pairs } = ratings[0]!;
+  const lengths = pairs.map((pair) => [pair.chosen_tokens, pair.rejected_tokens] as const);
+  const alone = rankingAccuracy(byLength(lengths), tolerance);
+  const own = ratings.filter(({ model }) => model === first).length;
+  return rows.toSpliced(own, 0, { model: '', reward: 'length alone', ...alone });
 }
 
 function show(rows: readonly Row[], json: boolean): void {
