@@ -319,6 +319,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
 #ifdef __AMX_BF16__
       if constexpr (sizeof(T) == 2)
         if (tiles) {
+          keys_ahead.rest();  // no loop of score_tiles() fetches them
           const KeyTiles of(block_keys, keys.stride, n, d,
                             reinterpret_cast<uint16_t*>(scratch + at.keys));
           return each_tile<V>(b, of, range, start, visible);
