@@ -201,7 +201,7 @@ export function differenceInterval(n: number, b: number, c: number): { low: numb
  * McNemar's without continuity correction.
  */
 export function scoreDifference(n: number, b: number, c: number): { low: number; high: number } {
-  if (n === 0) return { low: -1, high: 1 };
+  if (n === 0) return WHOLE;
   const deviation = (delta: number) => {
     const half = (b + c - (2 * n - c + b) * delta) / (4 * n);
     const q = half + Math.sqrt(half * half + (b * delta * (1 - delta)) / (2 * n));
@@ -222,7 +222,7 @@ export function scoreDifference(n: number, b: number, c: number): { low: number;
 }
 
 const RESAMPLES = 10_000;
-/** The interval of a difference where one question says nothing of others. */
+/** The interval of a difference of which nothing is known. */
 const WHOLE = { low: -1, high: 1 };
 
 /**
