@@ -8,7 +8,8 @@ import { percent, shownP, signed, table } from './support.mjs';
  * (cream-results.mjs).
  */
 export async function experimentTables(plan, trained) {
-  const { accuracyOf, compare } = await import('../../dist/evaluate/intervals.js');
+  const { accuracyOf } = await import('../../dist/evaluate/intervals.js');
+  const { compareRegistered: compare } = await import('./bootstrap.mjs');
   const { holm, meanInterval } = await import('../../dist/report/compare.js');
   const statistics = { accuracyOf, compare, holm, meanInterval };
   const models = [...new Set(trained.map(({ model }) => model))];

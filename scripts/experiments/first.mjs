@@ -118,7 +118,8 @@ await runMain(async () => {
       cream(['eval', '--model', path, ...named, ...flags, '--out', answers]);
     }
   }
-  const { compare, accuracyOf, byTask } = await import('../../dist/evaluate/intervals.js');
+  const { accuracyOf, byTask } = await import('../../dist/evaluate/intervals.js');
+  const { compareRegistered: compare } = await import('./bootstrap.mjs');
   process.stdout.write(tables(out, models, { compare, accuracyOf, byTask }));
 });
 

@@ -44,8 +44,8 @@ await runMain(async () => {
     }
     rows.push({ seed, ...answers, metrics: readLines(join(directory, 'metrics.jsonl')) });
   }
-  const { compare } = await import('../../dist/evaluate/intervals.js');
-  process.stdout.write(table(rows, compare));
+  const { compareRegistered } = await import('./bootstrap.mjs');
+  process.stdout.write(table(rows, compareRegistered));
 });
 
 function table(rows, compare) {

@@ -8,23 +8,22 @@
  *   McNemar's exact test (1947) for two models on the same questions: of the b + c questions that
  *   only one of them answers correctly, b ~ Binomial(b + c, ½).
  *
- *   Paired bootstrap (Efron 1979) of the difference: questions are drawn with replacement, each
- *   with both models' answers; the interval is the 2.5 and 97.5 percentiles of 10,000
- *   differences. The draws depend only on the counts, so the interval is the same wherever it is
- *   computed.
- *
- *   Tango's score interval (1998) of the difference where fewer than 10 questions are answered
- *   correctly by one model only. The bootstrap is too narrow there: of questions that were all won
- *   it draws no lost one, and without a difference its interval is a point.
+ *   Tango's score interval (1998) of the difference of two accuracies on the same questions: the
+ *   differences that the score test does not reject. Unlike a bootstrap it has a width where all
+ *   questions that differ were won, or none differs.
  *
  * If a task counts a number between 0 and 1 per question (`score`), Wilson's interval takes the sum
  * of the scores as the number of right answers. It is then wider than necessary, since such scores
- * vary less than 0 and 1 do. The difference has the bootstrap interval of its mean, and p of the
- * sign-flip permutation test (Fisher 1935; 10,000 flips).
+ * vary less than 0 and 1 do. The difference of two models has p of the sign-flip permutation test
+ * (Fisher 1935), and as interval the means that this test does not reject: the percentiles of the
+ * means of random subsets of the questions (Hartigan 1969, Using Subsample Values as Typical
+ * Values). Both use the same 10,000 draws, which depend on the number of questions alone.
  */
 import { Draw } from '../data/draw.js';
 import type { AnswerRecord } from '../data/records.js';
 
+/** Draws of a permutation test. */
+const RESAMPLES = 10_000;
 /** The 97.5 % point of the normal distribution. */
 const Z95 = 1.959963984540054;
 
@@ -100,7 +99,7 @@ export interface Comparison {
   before: number;
   after: number;
   difference: number;
-  /** 95 % interval of the difference by bootstrap or score; [−1, 1] without a question. */
+  /** 95 % interval of the difference; [−1, 1] without a question. */
   low: number;
   high: number;
   /**
@@ -144,8 +143,8 @@ export function compare(before: readonly Graded[], after: readonly Graded[]): Co
 export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct' | 'score'>;
 
 /**
- * For paired differences of scores, at least one: the 95 % bootstrap interval of their mean, and
- * the two-sided p of the sign-flip test. The draws depend on the number of questions alone.
+ * For paired differences of scores, at least one: the 95 % interval of their mean, and the
+ * two-sided p of the sign-flip test.
  */
 export function differenceOfScores(differences: readonly number[]): {
   low: number;
@@ -154,24 +153,29 @@ export function differenceOfScores(differences: readonly number[]): {
 } {
   const n = differences.length;
   const draw = new Draw(`scores ${n}`);
-  const observed = Math.abs(differences.reduce((sum, value) => sum + value, 0));
-  const means = new Float64Array(RESAMPLES);
+  const sum = differences.reduce((total, value) => total + value, 0);
+  const lows = new Float64Array(RESAMPLES);
+  const highs = new Float64Array(RESAMPLES);
   let asFar = 1;
   for (let r = 0; r < RESAMPLES; r++) {
-    let drawn = 0;
-    let flipped = 0;
+    let size = 0;
+    let part = 0;
     for (const value of differences) {
-      drawn += differences[draw.int(0, n - 1)]!;
-      flipped += draw.int(0, 1) === 0 ? value : -value;
+      if (draw.int(0, 1) === 0) continue;
+      size++;
+      part += value;
     }
-    means[r] = drawn / n;
     // Sums in another order differ in their last bits.
-    if (Math.abs(flipped) >= observed * (1 - 1e-12)) asFar++;
+    if (Math.abs(sum - 2 * part) >= Math.abs(sum) * (1 - 1e-12)) asFar++;
+    // The mean is rejected only beyond this subset's; the empty subset rejects none.
+    lows[r] = size === 0 ? -1 : part / size;
+    highs[r] = size === 0 ? 1 : part / size;
   }
-  means.sort();
-  const p = asFar / (RESAMPLES + 1);
-  if (n === 1) return { ...WHOLE, p };
-  return { low: quantile(means, 0.025), high: quantile(means, 0.975), p };
+  return {
+    low: quantile(lows.sort(), 0.025),
+    high: quantile(highs.sort(), 0.975),
+    p: asFar / (RESAMPLES + 1),
+  };
 }
 
 /** Two-sided p: twice the binomial tail P(X ≤ min(b, c)), at most 1. */
@@ -187,21 +191,15 @@ export function mcnemarExact(b: number, c: number): number {
   return Math.min(1, 2 * tail);
 }
 
-/** So many discordant questions make the bootstrap's interval wide enough. */
-const ENOUGH = 10;
-
-/** 95 % interval of (c − b) / n, as above; [−1, 1] without a question. */
-export function differenceInterval(n: number, b: number, c: number): { low: number; high: number } {
-  return b + c < ENOUGH ? scoreDifference(n, b, c) : bootstrapDifference(n, b, c);
-}
-
 /**
- * Tango's 95 % interval: the differences Δ that the score test does not reject,
+ * Tango's 95 % interval of (c − b) / n, where of n questions b are answered correctly by the first
+ * model only and c by the second only; [−1, 1] without a question. It has the differences Δ with
  * |c − b − nΔ| ≤ z·√(n·(2q + Δ(1 − Δ))), q the likeliest P(lost) under Δ. At Δ = 0 the test is
- * McNemar's without continuity correction.
+ * McNemar's without continuity correction, so for few questions it can exclude 0 where the exact
+ * test has p above 0.05.
  */
-export function scoreDifference(n: number, b: number, c: number): { low: number; high: number } {
-  if (n === 0) return WHOLE;
+export function differenceInterval(n: number, b: number, c: number): { low: number; high: number } {
+  if (n === 0) return { low: -1, high: 1 };
   const deviation = (delta: number) => {
     const half = (b + c - (2 * n - c + b) * delta) / (4 * n);
     const q = half + Math.sqrt(half * half + (b * delta * (1 - delta)) / (2 * n));
@@ -219,59 +217,6 @@ export function scoreDifference(n: number, b: number, c: number): { low: number;
     return (low + high) / 2;
   };
   return { low: where(Z95), high: where(-Z95) };
-}
-
-const RESAMPLES = 10_000;
-/** The interval of a difference of which nothing is known. */
-const WHOLE = { low: -1, high: 1 };
-
-/**
- * 95 % interval of (c − b) / n, where of n questions b are answered correctly by one model only and
- * c by the other only. Of n drawn questions, those on which the models differ are Binomial(n, (b +
- * c) / n), and of these the wins Binomial(·, c / (b + c)): two draws per resample instead of n.
- */
-export function bootstrapDifference(
-  n: number,
-  b: number,
-  c: number,
-): { low: number; high: number } {
-  if (n === 0) return WHOLE;
-  const draw = new Draw(`bootstrap ${n} ${b} ${c}`);
-  const uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
-  const parted = binomial(n, (b + c) / n);
-  const won = new Map<number, Float64Array>();
-  const differences = Float64Array.from({ length: RESAMPLES }, () => {
-    const k = drawn(parted, uniform());
-    if (!won.has(k)) won.set(k, binomial(k, b + c === 0 ? 0 : c / (b + c)));
-    return (2 * drawn(won.get(k)!, uniform()) - k) / n;
-  }).sort();
-  return { low: quantile(differences, 0.025), high: quantile(differences, 0.975) };
-}
-
-/** P(X ≤ k) of Binomial(n, p), k = 0 … n. */
-function binomial(n: number, p: number): Float64Array {
-  const cumulative = new Float64Array(n + 1).fill(1);
-  if (p <= 0) return cumulative;
-  if (p >= 1) return cumulative.fill(0, 0, n);
-  let logTerm = n * Math.log1p(-p);
-  let sum = 0;
-  for (let k = 0; k < n; k++) {
-    cumulative[k] = sum += Math.exp(logTerm);
-    logTerm += Math.log(((n - k) / (k + 1)) * (p / (1 - p)));
-  }
-  return cumulative;
-}
-
-/** The first k with `u` < P(X ≤ k). */
-function drawn(cumulative: Float64Array, u: number): number {
-  let low = 0;
-  let high = cumulative.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (u < cumulative[middle]!) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** Linear between neighbours, as in numpy. */

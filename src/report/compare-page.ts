@@ -111,8 +111,8 @@ function pairTable({ pairs }: RunComparison, names: Names): string {
       adjusted.toFixed(3),
     ]),
   )}
-<p class="note">The last models on the questions that both answered, in points of accuracy: paired
-bootstrap interval, McNemar's exact test, and its p corrected for the number of rows by Holm's
+<p class="note">The last models on the questions that both answered, in points of accuracy:
+Tango's score interval, McNemar's exact test, and its p corrected for the number of rows by Holm's
 method.</p>`;
 }
 

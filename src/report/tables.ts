@@ -32,7 +32,7 @@ export function resultsTable(run: RunReport): string {
   )}
 <p class="note">Accuracy is measured on questions that no training used, with the model that was
 trained in the row: ${measured}.
-Change compares with the row above on the same questions: a paired bootstrap interval, and p of
+Change compares with the row above on the same questions: Tango's score interval, and p of
 McNemar's exact test. If the interval contains 0, or p is above 0.05, chance alone could explain it.
 C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. It weights the loss unless
 the recipe's rank.weighting says otherwise. A pair whose weight is below ½ trains the reversed

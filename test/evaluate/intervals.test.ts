@@ -1,14 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
+import { Draw } from '../../src/data/draw.js';
 import type { AnswerRecord } from '../../src/data/records.js';
 import {
   accuracyOf,
-  bootstrapDifference,
   differenceInterval,
   byTask,
   compare,
   differenceOfScores,
-  scoreDifference,
   mcnemarExact,
   normalised,
   wilson,
@@ -17,13 +16,6 @@ import {
 interface Golden {
   wilson: { correct: number; total: number; low: number; high: number }[];
   mcnemar: { b: number; c: number; p: number }[];
-  bootstrap: {
-    n: number;
-    b: number;
-    c: number;
-    scipy: [number, number];
-    exact: [number, number];
-  }[];
   score: { n: number; b: number; c: number; low: number; high: number }[];
 }
 const golden = JSON.parse(
@@ -71,49 +63,40 @@ describe('McNemar', () => {
       before: 1 / 3,
       after: 2 / 3,
       difference: 1 / 3,
-      ...scoreDifference(3, 1, 2),
+      ...differenceInterval(3, 1, 2),
       p: 1,
     });
     expect(compare([], after)).toMatchObject({ questions: 0, difference: 0, p: 1 });
   });
 });
 
-describe('paired bootstrap', () => {
-  it.each(golden.bootstrap)(
-    'of $n questions, $b lost and $c won, is the exact one within a resampling step, as scipy’s is',
-    ({ n, b, c, scipy, exact }) => {
-      const { low, high } = bootstrapDifference(n, b, c);
-      const step = 2 / n + 1e-12;
-      for (const [ours, theirs, limit] of [
-        [low, scipy[0], exact[0]],
-        [high, scipy[1], exact[1]],
-      ] as const) {
-        expect(Math.abs(ours - limit)).toBeLessThanOrEqual(step);
-        expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(2 * step);
-      }
-      expect(low).toBeLessThanOrEqual((c - b) / n);
-      expect(high).toBeGreaterThanOrEqual((c - b) / n);
-    },
-  );
-  it('is the same every time, and null without answers', () => {
-    expect(bootstrapDifference(100, 3, 9)).toEqual(bootstrapDifference(100, 3, 9));
-    expect(bootstrapDifference(0, 0, 0)).toEqual({ low: -1, high: 1 });
-    expect(differenceOfScores([0.25])).toMatchObject({ low: -1, high: 1 });
-    expect(bootstrapDifference(50, 0, 0)).toEqual({ low: 0, high: 0 });
-  });
-});
-
 describe('score interval', () => {
   it.each(golden.score)('of $n questions, $b lost and $c won', ({ n, b, c, low, high }) => {
-    const ours = scoreDifference(n, b, c);
+    const ours = differenceInterval(n, b, c);
     expect(ours.low).toBeCloseTo(low, 7);
     expect(ours.high).toBeCloseTo(high, 7);
   });
-  it('takes the place of the bootstrap where fewer than ten questions differ', () => {
-    expect(differenceInterval(50, 0, 0)).toEqual(scoreDifference(50, 0, 0));
-    expect(differenceInterval(96, 4, 5)).toEqual(scoreDifference(96, 4, 5));
-    expect(differenceInterval(96, 4, 6)).toEqual(bootstrapDifference(96, 4, 6));
+  it('has a width without a difference, and is everything without a question', () => {
+    const { low, high } = differenceInterval(50, 0, 0);
+    expect(low).toBeLessThan(-0.05);
+    expect(high).toBeCloseTo(-low, 12);
     expect(differenceInterval(0, 0, 0)).toEqual({ low: -1, high: 1 });
+  });
+  it.each([
+    { n: 10, lost: 0, won: 1 },
+    { n: 12, lost: 0.1, won: 0.75 },
+    { n: 20, lost: 0.05, won: 0.6 },
+    { n: 96, lost: 0.05, won: 0.1 },
+  ])('contains the difference in 93 % of samples or more: $n questions', ({ n, lost, won }) => {
+    const draw = new Draw(`coverage ${n}`);
+    const samples = Array.from({ length: 1000 }, () => {
+      const drawn = Array.from({ length: n }, () => draw.int(0, 9_999) / 10_000);
+      const b = drawn.filter((u) => u < lost).length;
+      return differenceInterval(n, b, drawn.filter((u) => u >= lost && u < lost + won).length);
+    });
+    const truth = won - lost;
+    const covered = samples.filter(({ low, high }) => low <= truth && truth <= high).length;
+    expect(covered).toBeGreaterThanOrEqual(930);
   });
 });
 
@@ -160,10 +143,18 @@ describe('scores between 0 and 1', () => {
       before: 0.25,
       after: 0.75,
       difference: 0.5,
-      low: 0.5,
-      high: 0.5,
+      low: -1,
+      high: 1,
     });
     expect(Math.abs(found.p - 2 / 16)).toBeLessThan(0.015);
+  });
+  it('have an interval that excludes 0 where p is below 0.05, and only there', () => {
+    for (const n of [1, 3, 5, 6, 7, 12]) {
+      const differences = Array.from({ length: n }, (_, i) => 0.1 + 0.02 * i);
+      const { low, high, p } = differenceOfScores(differences);
+      expect([n, low > 0]).toEqual([n, p < 0.05]);
+      expect(high).toBeGreaterThanOrEqual(0.1 + 0.01 * (n - 1));
+    }
   });
   it('have an interval of ±1.96 s/√n where there are many', () => {
     const differences = Array.from({ length: 400 }, (_, i) => ((i * 7919) % 400) / 400 - 0.4);
