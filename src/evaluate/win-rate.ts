@@ -14,12 +14,13 @@
  * that is the win rate towards ½. Here the penalty is ½·λ·(θ² + φ²) with λ = 1e-4, which only keeps
  * the fit finite if one model always wins.
  *
- * Intervals: percentiles of the whole estimate over 2,000 bootstrap samples of the prompts, drawn
- * by their number alone; [0, 1] of a single prompt, which says nothing of others.
+ * Intervals of 95 %: Wilson's for means; for θ the values whose profile log-likelihood, maximised
+ * over φ, lies less than 1.92 below the maximum. Both are those of wins and losses. Preferences
+ * between 0 and 1 vary less, so their intervals are wider than necessary; in return they have a
+ * width where one model always wins.
  */
 import { average } from '../data/average.js';
-import { Draw } from '../data/draw.js';
-import { quantile } from './intervals.js';
+import { wilson } from './intervals.js';
 
 /** The judge's preference on one prompt, and the lengths of both answers in characters. */
 export interface Preference {
@@ -38,20 +39,24 @@ export interface Rate {
 export interface WinRate {
   prompts: number;
   raw: Rate;
-  /** null if Δ is the same for all prompts and not 0: length and model cannot be told apart. */
+  /**
+   * null if all second answers are longer, or all are shorter: length and model cannot be told
+   * apart.
+   */
   controlled: Rate | null;
   /**
    * Share of the prompts with answers of different length whose longer answer is preferred; a tie
    * counts half. null without such a prompt.
    */
-  longer_preferred: number | null;
+  longer_preferred: Rate | null;
   /** Mean lengths in characters. */
   before_length: number;
   after_length: number;
 }
 
-const RESAMPLES = 2_000;
 const PENALTY = 1e-4;
+/** Half of the 95 % point of χ² with one degree of freedom. */
+const FALL = 1.959963984540054 ** 2 / 2;
 
 /** @throws RangeError without a preference. */
 export function winRate(preferences: readonly Preference[]): WinRate {
@@ -59,32 +64,21 @@ export function winRate(preferences: readonly Preference[]): WinRate {
   if (n === 0) throw new RangeError('[win-rate] there is no preference to count');
   const p = preferences.map(({ preference }) => preference);
   const delta = preferences.map(({ before_length, after_length }) => after_length - before_length);
-  const raw: number[] = [];
-  const controlled: number[] = [];
-  const draw = new Draw(`win rate ${n}`);
-  const estimate = controlledRate(p, delta);
-  for (let r = 0; r < RESAMPLES; r++) {
-    const at = p.map(() => draw.int(0, n - 1));
-    const drawn = at.map((i) => p[i]!);
-    raw.push(average(drawn));
-    if (estimate !== null) {
-      const rate = controlledRate(
-        drawn,
-        at.map((i) => delta[i]!),
-      );
-      if (rate !== null) controlled.push(rate);
-    }
-  }
-  const interval = n === 1 ? () => ({ low: 0, high: 1 }) : percentiles;
   const differing = preferences.filter((_, i) => delta[i] !== 0);
   return {
     prompts: n,
-    raw: { rate: average(p), ...interval(raw) },
-    controlled: estimate === null ? null : { rate: estimate, ...interval(controlled) },
-    longer_preferred: differing.length === 0 ? null : average(differing.map(longerPreferred)),
+    raw: meanRate(p),
+    controlled: controlledRate(p, delta),
+    longer_preferred: differing.length === 0 ? null : meanRate(differing.map(longerPreferred)),
     before_length: average(preferences.map(({ before_length }) => before_length)),
     after_length: average(preferences.map(({ after_length }) => after_length)),
   };
+}
+
+/** The mean of values in 0 … 1, at least one, with its Wilson interval. */
+export function meanRate(values: readonly number[]): Rate {
+  const rate = average(values);
+  return { rate, ...wilson(rate * values.length, values.length) };
 }
 
 function longerPreferred({ preference, before_length, after_length }: Preference): number {
@@ -92,15 +86,48 @@ function longerPreferred({ preference, before_length, after_length }: Preference
   return after_length > before_length ? second : 1 - second;
 }
 
-/** σ(θ) for preferences `p` and length differences `delta`; null where θ is not identified. */
-export function controlledRate(p: readonly number[], delta: readonly number[]): number | null {
+/**
+ * σ(θ) for preferences `p` and length differences `delta`. null where all of `delta` are above or
+ * all below 0: the curve would be read far from the answers that it was fitted to.
+ */
+export function controlledRate(p: readonly number[], delta: readonly number[]): Rate | null {
+  if (delta.every((d) => d > 0) || delta.every((d) => d < 0)) return null;
   const spread = deviation(delta);
-  if (spread === 0 && delta[0] !== 0) return null;
-  const { theta } = fitLogistic(
-    p,
-    delta.map((d) => (spread === 0 ? 0 : Math.tanh(d / spread))),
-  );
-  return sigmoid(theta);
+  const x = delta.map((d) => (spread === 0 ? 0 : Math.tanh(d / spread)));
+  const best = fitLogistic(p, x);
+  const least = evaluate(p, x, best.theta, best.phi).loss;
+  /** The farthest θ from the best one, in direction `sign`, that the data do not reject. */
+  const end = (sign: number): number => {
+    const rejected = (theta: number) => profile(p, x, theta, best.phi) - least > FALL;
+    let [inside, outside] = [best.theta, best.theta + sign];
+    while (!rejected(outside) && Math.abs(outside) < FAR)
+      [inside, outside] = [outside, outside + 2 * (outside - best.theta)];
+    for (let step = 0; step < 50; step++) {
+      const middle = (inside + outside) / 2;
+      if (rejected(middle)) outside = middle;
+      else inside = middle;
+    }
+    return sigmoid(inside);
+  };
+  return { rate: sigmoid(best.theta), low: end(-1), high: end(1) };
+}
+
+/** Beyond it σ(θ) is 0 or 1. */
+const FAR = 60;
+
+/** The least loss at `theta` over φ, by Newton's method from `phi`. */
+function profile(p: readonly number[], x: readonly number[], theta: number, phi: number): number {
+  let at = evaluate(p, x, theta, phi);
+  for (let step = 0; step < 100; step++) {
+    let move = at.gradient[1] / at.curvature[2];
+    if (Math.abs(move) < 1e-9) break;
+    let next = evaluate(p, x, theta, at.phi - move);
+    while (next.loss > at.loss && Math.abs(move) > 1e-9)
+      next = evaluate(p, x, theta, at.phi - (move /= 2));
+    if (next.loss >= at.loss) break;
+    at = next;
+  }
+  return at.loss;
 }
 
 /**
@@ -156,9 +183,4 @@ function deviation(values: readonly number[]): number {
   const middle = average(values);
   const sum = values.reduce((total, value) => total + (value - middle) ** 2, 0);
   return values.length < 2 ? 0 : Math.sqrt(sum / (values.length - 1));
-}
-
-function percentiles(rates: number[]): { low: number; high: number } {
-  const sorted = Float64Array.from(rates).sort();
-  return { low: quantile(sorted, 0.025), high: quantile(sorted, 0.975) };
 }

@@ -141,8 +141,8 @@ describe('cream win-rate', () => {
     );
     expect(JSON.parse(result.stdout)).toMatchObject({
       prompts: 1,
-      raw: { low: 0, high: 1 },
-      controlled: { low: 0, high: 1 },
+      raw: { low: expect.closeTo(0.05, 1), high: expect.closeTo(0.95, 1) },
+      controlled: { low: expect.closeTo(0, 1), high: expect.closeTo(1, 1) },
     });
   });
 

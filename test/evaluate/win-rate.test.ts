@@ -1,7 +1,9 @@
 /** Win rates against scikit-learn (scripts/golden/win_rate.py), and the judge of pairs. */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { wilson } from '../../src/evaluate/intervals.js';
 import { judgePairs, pairPrompt, type AnswerPair } from '../../src/evaluate/pairwise.js';
+import { Draw } from '../../src/data/draw.js';
 import { controlledRate, fitLogistic, winRate } from '../../src/evaluate/win-rate.js';
 import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
 import { tinyModel } from '../support/tiny-model.js';
@@ -40,7 +42,7 @@ describe('the length-controlled win rate', () => {
     );
     expect(theta).toBeCloseTo(of.theta, 4);
     expect(phi).toBeCloseTo(of.phi, 4);
-    expect(controlledRate(of.preference, delta)).toBeCloseTo(of.rate, 5);
+    expect(controlledRate(of.preference, delta)!.rate).toBeCloseTo(of.rate, 5);
   });
 
   it('has an interval around it, and the same one each time', () => {
@@ -53,9 +55,8 @@ describe('the length-controlled win rate', () => {
       expect(rate.low).toBeLessThan(rate.rate);
       expect(rate.high).toBeGreaterThan(rate.rate);
     }
-    // The normal interval of the mean, which the bootstrap has for 60 prompts.
-    const variance = preference.reduce((sum, p) => sum + (p - raw.rate) ** 2, 0) / 60;
-    expect(raw.high - raw.low).toBeCloseTo((2 * 1.96 * Math.sqrt(variance)) / Math.sqrt(60), 1);
+    const wins = preference.reduce((sum, p) => sum + p, 0);
+    expect([raw.low, raw.high]).toEqual([wilson(wins, 60).low, wilson(wins, 60).high]);
   });
 
   it('is ½ for a judge of length alone, whose preference for length is reported', () => {
@@ -70,7 +71,7 @@ describe('the length-controlled win rate', () => {
     const { raw, controlled, longer_preferred } = winRate(judged);
     expect(raw.rate).toBeCloseTo(0.7, 12);
     expect(controlled!.rate).toBeCloseTo(0.5, 3);
-    expect(longer_preferred).toBe(1);
+    expect(longer_preferred).toEqual({ rate: 1, ...wilson(40, 40) });
   });
 
   it('is the raw rate if all lengths are equal', () => {
@@ -84,29 +85,85 @@ describe('the length-controlled win rate', () => {
     expect(longer_preferred).toBeNull();
   });
 
-  it('is null if all lengths differ by the same amount', () => {
-    const judged = [1, 1, 0].map((preference) => ({
-      preference,
-      before_length: 9,
-      after_length: 12,
-    }));
-    expect(winRate(judged).controlled).toBeNull();
+  it('is null if all second answers are longer, or all are shorter', () => {
+    const judged = (length: (i: number) => number) =>
+      winRate(
+        [1, 1, 0].map((preference, i) => ({
+          preference,
+          before_length: 100,
+          after_length: length(i),
+        })),
+      ).controlled;
+    expect(judged(() => 112)).toBeNull();
+    expect(judged((i) => 150 + i)).toBeNull();
+    expect(judged((i) => 50 - i)).toBeNull();
+    expect(judged((i) => 100 + i)).not.toBeNull();
+  });
+
+  it.each([
+    { shift: 0, theta: 0.4 },
+    { shift: 1, theta: -0.5 },
+    { shift: 2, theta: 0.7 },
+  ])('has an interval that contains it: shift $shift, θ $theta', ({ shift, theta }) => {
+    const draw = new Draw(`win rate coverage ${shift}`);
+    const uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
+    const truth = 1 / (1 + Math.exp(-theta));
+    const covered = Array.from({ length: 400 }, () => {
+      // Sums of twelve uniform numbers are almost normal.
+      const delta = Array.from({ length: 100 }, () =>
+        Math.round(
+          100 * (shift - 6 + Array.from({ length: 12 }, uniform).reduce((sum, u) => sum + u, 0)),
+        ),
+      );
+      const p = delta.map((d) =>
+        Number(uniform() < 1 / (1 + Math.exp(-theta - 1.2 * Math.tanh(d / 100)))),
+      );
+      const rate = controlledRate(p, delta);
+      return rate === null || (rate.low <= truth && truth <= rate.high);
+    }).filter(Boolean).length;
+    expect(covered / 400).toBeGreaterThan(0.925);
+  });
+
+  it('has a wide interval where few answers show what equal length gives', () => {
+    // The preference has nothing to do with the length, which is almost confounded with the model.
+    const delta = Array.from({ length: 100 }, (_, i) => (i === 0 ? -1 : 200 + (i % 40)));
+    const { low, high } = controlledRate(
+      delta.map(() => 0.8),
+      delta,
+    )!;
+    expect(low).toBeLessThan(0.4);
+    expect(high).toBeGreaterThan(0.97);
+  });
+
+  it('has an interval with a width where one model always wins', () => {
+    const { raw, controlled } = winRate(
+      Array.from({ length: 20 }, (_, i) => ({
+        preference: 1,
+        before_length: 50,
+        after_length: 40 + i,
+      })),
+    );
+    expect(raw).toEqual({ rate: 1, ...wilson(20, 20) });
+    expect(controlled!.low).toBeLessThan(0.95);
+    expect(controlled!.high).toBeGreaterThan(0.999);
   });
 
   it('stays finite where one model always wins', () => {
-    const rate = controlledRate([1, 1, 1, 1], [3, -5, 8, 1])!;
+    const { rate } = controlledRate([1, 1, 1, 1], [3, -5, 8, 1])!;
     expect(rate).toBeGreaterThan(0.99);
     expect(rate).toBeLessThan(1);
   });
 
-  it('has an interval of 0 to 1 for a single prompt', () => {
+  it('has a wide interval for few prompts', () => {
     const one = { preference: 0.6, before_length: 9, after_length: 9 };
-    expect(winRate([one])).toMatchObject({
-      prompts: 1,
-      raw: { rate: 0.6, low: 0, high: 1 },
-      controlled: { rate: expect.closeTo(0.6, 3), low: 0, high: 1 },
-    });
-    expect(winRate([one, one]).raw).toEqual({ rate: 0.6, low: 0.6, high: 0.6 });
+    const { raw, controlled } = winRate([one]);
+    expect(raw).toEqual({ rate: 0.6, ...wilson(0.6, 1) });
+    expect(controlled!.rate).toBeCloseTo(0.6, 3);
+    for (const { low, high } of [raw, controlled!]) {
+      expect(low).toBeLessThan(0.15);
+      expect(high).toBeGreaterThan(0.9);
+    }
+    expect(winRate([one, one]).raw).toEqual({ rate: 0.6, ...wilson(1.2, 2) });
   });
 
   it('refuses an empty list of preferences', () =>

@@ -7,7 +7,7 @@ import { Option, type Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import type { CompletionRecord, Message } from '../../data/records.js';
 import { judgePairs, type AnswerPair, type JudgedPair } from '../../evaluate/pairwise.js';
-import { winRate, type Rate, type WinRate } from '../../evaluate/win-rate.js';
+import { meanRate, winRate, type Rate, type WinRate } from '../../evaluate/win-rate.js';
 import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
@@ -211,16 +211,15 @@ function show(judged: readonly JudgedPair[], flags: Flags, cli: Cli): void {
     fitting.map((pair) => ({ ...pair, preference: (pair.first + pair.second) / 2 })),
   );
   // The answer in the first position is `after` where it is shown first, else `before`.
-  const firstPosition =
-    fitting.reduce((sum, { first, second }) => sum + first + (1 - second), 0) /
-    (2 * fitting.length);
+  const firstPosition = meanRate(fitting.map(({ first, second }) => (first + 1 - second) / 2));
   if (json) return printJson({ ...result, first_position: firstPosition });
   printLine(table(result, firstPosition));
 }
 
-function table(result: WinRate, firstPosition: number): string {
-  const cells = (rate: Rate | null) =>
-    rate ? [percent(rate.rate), `${percent(rate.low)} – ${percent(rate.high)}`] : ['', ''];
+function table(result: WinRate, firstPosition: Rate): string {
+  const interval = ({ low, high }: Rate) => `${percent(low)} – ${percent(high)}`;
+  const cells = (rate: Rate | null) => (rate ? [percent(rate.rate), interval(rate)] : ['', '']);
+  const shown = (rate: Rate) => `${percent(rate.rate)} (${interval(rate)})`;
   const header = [
     'pairs',
     'win rate',
@@ -237,8 +236,8 @@ function table(result: WinRate, firstPosition: number): string {
       ...cells(result.raw),
       ...cells(result.controlled),
       `${result.before_length.toFixed(0)} → ${result.after_length.toFixed(0)}`,
-      result.longer_preferred === null ? '' : percent(result.longer_preferred),
-      percent(firstPosition),
+      result.longer_preferred === null ? '' : shown(result.longer_preferred),
+      shown(firstPosition),
     ],
   ]);
 }
