@@ -115,6 +115,34 @@ describe('cream rank-eval', () => {
     );
   });
 
+  it('names θ_0, and refuses to guess it', async () => {
+    const [one, other] = [1, 2].map((seed) => tinyModel({ tokenizer: true, seed }));
+    const ran = await tinyRun([...SFT, 'iterations=1']);
+    const pairs = pairsFile('guess.jsonl', [['abcde', 'vwxyz']]);
+    const rankEval = (...flags: string[]) => cream('rank-eval', '--pairs', pairs, ...flags);
+    const alone = await rankEval('--model', one!);
+    expect(alone).toMatchObject({ code: 0 });
+    expect(alone.stdout).toContain(
+      `θ_0 of the implicit rewards: ${one}; its own are its log-probs`,
+    );
+    expect(alone.stderr).toContain(`${one} belongs to no run and is taken as θ_0`);
+
+    const two = ['--model', one!, '--model', other!];
+    const trained = ['--model', join(ran.directory, 'sft/checkpoint')];
+    for (const models of [two, [...trained, '--model', other!]])
+      expect(await rankEval(...models)).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/base model of \S+ is not known.*give --base <name>/),
+      });
+    const named = await rankEval(...two, '--base', other!, '--json');
+    const rows = JSON.parse(named.stdout) as (Row & { base?: string })[];
+    expect(rows.map(({ reward, base }) => [reward, base])).toContainEqual(['implicit', other]);
+    expect(rows.find(({ reward }) => reward === 'likelihood')).not.toHaveProperty('base');
+    const without = await rankEval(...two, '--rewards', 'likelihood');
+    expect(without).toMatchObject({ code: 0 });
+    expect(without.stdout).not.toContain('θ_0');
+  });
+
   it("takes a run's base model as θ_0, and names checkpoints that are gone", async () => {
     const ran = await tinyRun([...SFT, 'iterations=2']);
     const pairs = pairsFile('of-run.jsonl', [

@@ -85,6 +85,8 @@ interface Flags extends Record<string, unknown> {
 interface Row extends RankingAccuracy {
   model: string;
   reward: string;
+  /** θ_0 of an implicit reward. */
+  base?: string;
 }
 
 /** Models and rewards that are given twice are measured once. */
@@ -103,7 +105,7 @@ export function addRankEval(program: Command, cli: Cli): void {
     )
     .option(
       '--base <name>',
-      "θ_0 of the implicit reward [a run's base model; of no run: the first --model]",
+      'θ_0 of the implicit rewards [the base model of the run that the models belong to]',
     )
     .option('--run <folder>', 'instead of --model: the base, M1 and every iteration of a run')
     .addOption(
@@ -122,14 +124,15 @@ export function addRankEval(program: Command, cli: Cli): void {
     const settings = settingsOf(flags);
     const models = modelsOf(flags, cli);
     await fetchData([flags.pairs], cli);
-    const ratings = ratingsOf(await measure(models, flags, settings, cli), flags, settings);
+    const measured = await measure(models, flags, settings, cli);
+    const ratings = ratingsOf(measured, flags, settings);
     for (const { model, reward, pairs, records } of ratings) {
       const unrated = unratedPairs(records.length, pairs.length);
       if (unrated !== undefined) cli.progress.warn(`${model}, ${reward}: ${unrated}`);
     }
     // Standard output then contains only the rewards.
     if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
-      show(rowsOf(ratings, settings.rank_eval.length_tolerance), flags.json === true);
+      show(rowsOf(ratings, models.base, settings.rank_eval.length_tolerance), flags.json === true);
   });
 }
 
@@ -155,18 +158,21 @@ function settingsOf(flags: Flags): Recipe {
 }
 
 interface Models {
+  /** θ_0 of the implicit rewards. */
   base: string;
   /** Label and path. */
   all: [label: string, path: string][];
 }
 
-function modelsOf({ run, model, base }: Flags, cli: Cli): Models {
+function modelsOf(flags: Flags, cli: Cli): Models {
+  const { run, model, base } = flags;
   if (run === undefined) {
     if (model.length === 0)
       throw new RunError('ERR_RECIPE', 'rank-eval needs --model <name> or --run <folder>.');
+    const names = distinct(model);
     return {
-      base: base ?? baseOfRun(model[0]!) ?? model[0]!,
-      all: distinct(model).map((name) => [name, modelOrCheckpoint(name)]),
+      base: base ?? (needsBase(flags.rewards) ? baseOf(names, cli) : names[0]!),
+      all: names.map((name) => [name, modelOrCheckpoint(name)]),
     };
   }
   if (model.length > 0)
@@ -189,6 +195,34 @@ function modelsOf({ run, model, base }: Flags, cli: Cli): Models {
         `${gone.map(([name]) => name).join(', ')}.`,
     );
   return { base: base ?? recipe.model, all: [['Base model', recipe.model], ...there] };
+}
+
+const isImplicit = (reward: RewardName): boolean =>
+  ['implicit', 'judge_implicit'].includes(REWARDS[reward].source);
+
+const needsBase = (rewards: readonly RewardName[]): boolean => rewards.some(isImplicit);
+
+/** θ_0 of models without --base. @throws RunError if a model may have another one or none */
+function baseOf(names: readonly string[], cli: Cli): string {
+  const bases = distinct(names.flatMap((name) => baseOfRun(name) ?? []));
+  const [base] = bases;
+  if (base === undefined && names.length === 1) {
+    cli.progress.warn(
+      `${names[0]} belongs to no run and is taken as θ_0: its implicit reward is its log-prob ` +
+        'per token. If it was trained from another model, name that one with --base.',
+    );
+    return names[0]!;
+  }
+  const unknown = names.find((name) => name !== base && baseOfRun(name) === null);
+  if (base !== undefined && bases.length === 1 && unknown === undefined) return base;
+  throw new RunError(
+    'ERR_RECIPE',
+    (bases.length > 1
+      ? `The models were trained from different base models (${bases.join(', ')})`
+      : `The base model of ${unknown} is not known, because it belongs to no run`) +
+      ': give --base <name>, θ_0 of the implicit rewards, or --rewards likelihood, which needs ' +
+      'none.',
+  );
 }
 
 /** What a model says of a pair, and where the pair was read. */
@@ -312,10 +346,11 @@ function recordsOf({ model, reward, pairs, records }: Rating): object[] {
 }
 
 /** The table: every rating, and behind those of the first model what length alone gives. */
-function rowsOf(ratings: readonly Rating[], tolerance: number): Row[] {
+function rowsOf(ratings: readonly Rating[], base: string, tolerance: number): Row[] {
   const rows = ratings.map(({ model, reward, records }): Row => ({
     model,
     reward,
+    ...(isImplicit(reward) && { base }),
     ...accuracyOfPairs(records, tolerance),
   }));
   const { model: first, pairs } = ratings[0]!;
@@ -342,4 +377,7 @@ function show(rows: readonly Row[], json: boolean): void {
       ]),
     ),
   );
+  const base = rows.find((row) => row.base !== undefined)?.base;
+  if (base !== undefined)
+    printLine(`θ_0 of the implicit rewards: ${base}; its own are its log-probs per token.`);
 }
