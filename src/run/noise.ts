@@ -42,8 +42,10 @@ export async function measureRounding(
       return {
         result: undefined,
         note:
-          `θ_t in float32: rounding is ${rms!.toPrecision(2)} rms, C with itself ` +
-          consistency!.toFixed(2),
+          rms === null || consistency === null
+            ? 'θ_t in float32: no prompt has a ranking, so rounding was not measured'
+            : `θ_t in float32: rounding is ${rms.toPrecision(2)} rms, C with itself ` +
+              consistency.toFixed(2),
       };
     },
   );

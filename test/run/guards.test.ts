@@ -72,6 +72,14 @@ describe('guards', () => {
     expect(row['cream/noise_rms']!).toBeGreaterThan(0);
   });
 
+  it('says where no prompt has a ranking', async () => {
+    const equal = ['sample.top_k=1', 'sample.max_new_tokens=1'];
+    // Without a pair the run ends behind this stage.
+    await expect(tinyRun([...SFT, ...equal, 'score.noise_prompts=1'])).rejects.toThrow(
+      'Iteration 1 has no preference pair',
+    );
+  });
+
   it('measures rounding within prompts: a constant error moves no ranking', () => {
     const score = (sample: number, current: number, base: number): ScoreRecord => ({
       prompt_id: 'p',
