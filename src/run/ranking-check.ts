@@ -315,14 +315,25 @@ async function rateInRun(
 
 /**
  * A warning if the reward ranks fewer than half of the pairs right, also among pairs of equal
- * length. It is below chance only if the interval is, too.
+ * length or balanced by length. It is below chance only if the interval is, too. The second warning
+ * is about a reward that is better than chance by length alone, as far as the pairs can tell.
  */
-export function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
+export function belowChance(t: number, measured: RankingAccuracy): string | undefined {
+  const { all, matched, balanced } = measured;
   const low = [
     { share: all, of: 'given pairs' },
     { share: matched, of: 'given pairs of about equal length' },
+    { share: balanced, of: 'given pairs, balanced by length,' },
   ].filter(({ share }) => share.accuracy !== null && share.accuracy < 0.5);
-  if (low.length === 0) return undefined;
+  if (low.length === 0) {
+    if (all.low <= 0.5 || balanced.accuracy === null || balanced.low > 0.5) return undefined;
+    return (
+      `Iteration ${t}: the reward that this iteration follows ranks ${shown(all)} of ` +
+      `${all.pairs} given pairs right, but ${shown(balanced)} balanced by length, which cannot ` +
+      'be told from chance (50 %). It may follow length alone: compare other rewards with ' +
+      '`cream rank-eval`.'
+    );
+  }
   const figures = low.map(({ share, of }) => `${shown(share)} of ${share.pairs} ${of}`);
   const certain = low.some(({ share }) => share.high < 0.5);
   return (

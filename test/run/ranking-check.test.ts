@@ -69,6 +69,7 @@ it.each([
   [50, 100, undefined],
   [45, 100, 'which is no better than chance (50 %)'],
   [30, 100, 'which is below chance (50 %)'],
+  [80, 100, undefined],
 ])('%i of %i pairs right: %s', (right, pairs, expected) => {
   const rated = Array.from({ length: pairs }, (_, i) => ({
     chosen: { tokens: 9, reward: i < right ? 1 : -1 },
@@ -78,4 +79,28 @@ it.each([
   if (expected === undefined) expect(warning).toBeUndefined();
   else expect(warning).toContain(`ranks ${right}.0 % (`);
   if (expected !== undefined) expect(warning).toContain(expected);
+});
+
+it('a reward that follows length alone is told, and one that does not is not', () => {
+  // 80 longer chosen completions and 20 shorter ones.
+  const warning = (wins: (longer: boolean, i: number) => boolean) =>
+    belowChance(
+      2,
+      rankingAccuracy(
+        Array.from({ length: 100 }, (_, i) => ({
+          chosen: { tokens: i < 80 ? 9 : 5, reward: wins(i < 80, i) ? 1 : -1 },
+          rejected: { tokens: 7, reward: 0 },
+        })),
+        0.1,
+      ),
+    );
+  const ofLength = warning((longer, i) => (longer ? i >= 4 : i === 99));
+  expect(ofLength).toContain('ranks 77.0 % (');
+  expect(ofLength).toContain('but 50.0 % (');
+  expect(ofLength).toContain('It may follow length alone');
+  expect(warning((longer) => longer)).toContain('It may follow length alone');
+  expect(warning((longer, i) => (longer ? i >= 8 : i === 99))).toContain(
+    '47.5 % (42.8 – 57.1) of 100 given pairs, balanced by length, right, which is no better',
+  );
+  expect(warning((_, i) => i % 5 > 0)).toBeUndefined();
 });
