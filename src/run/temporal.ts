@@ -9,8 +9,8 @@
  *                        be chosen, and the rejected one stays
  *
  * All rewards are those of θ_t. θ_{t+1} is then trained from θ_t, and θ_f is removed. If rewards
- * are equal, θ_t's completion is taken, since its sample number is lower: the paper replaces a
- * completion only by one that is strictly better or worse.
+ * are equal, θ_t's completion is taken, since its sample number is lower. docs/method.md has the
+ * rules, their source and our choices.
  *
  * The parts have the folders `initial/` and `future/` of the iteration.
  */
