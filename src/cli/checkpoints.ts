@@ -1,13 +1,20 @@
-/** A run directory in place of a model: its newest checkpoint, and the base model it began with. */
+/**
+ * A run directory in place of a model: its newest checkpoint, and the base model it began with; a
+ * folder of one of its iterations likewise.
+ */
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { readOwnText } from '../run/own-files.js';
 import { RunError } from '../run/errors.js';
 import { parseRecipe } from '../run/recipe-file.js';
-import { RECIPE } from '../run/store.js';
+import { isPhaseFolder, RECIPE } from '../run/store.js';
 
-/** The checkpoint of the last trained iteration of a run, else of its SFT; other names as given. */
+/**
+ * The checkpoint of the last trained iteration of a run, else of its SFT; of an iteration's folder
+ * its own; other names as given.
+ */
 export function modelOrCheckpoint(name: string): string {
+  if (isPhaseOfRun(name)) return checkpointOfPhase(name);
   if (!existsSync(join(name, RECIPE))) return name;
   const iterations = readdirSync(name)
     .flatMap((entry) => /^iteration-(\d+)$/.exec(entry)?.[1] ?? [])
@@ -28,11 +35,26 @@ export function modelOrCheckpoint(name: string): string {
   );
 }
 
+function checkpointOfPhase(folder: string): string {
+  const checkpoint = join(folder, 'checkpoint');
+  if (existsSync(checkpoint)) return checkpoint;
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `${folder} has no checkpoint: name another iteration, or the run directory for its newest one.`,
+  );
+}
+
+/** Whether `name` is a folder such as `iteration-1` in a run directory. */
+const isPhaseOfRun = (name: string): boolean =>
+  isPhaseFolder(basename(resolve(name))) &&
+  existsSync(name) &&
+  existsSync(join(name, '..', RECIPE));
+
 /** The base model of a run directory or of a checkpoint in one, null for any other name. */
 export function baseOfRun(name: string): string | null {
   // A hub id such as org/name is no path.
   if (!existsSync(name)) return null;
-  const recipe = [name, join(name, '../..')]
+  const recipe = [name, ...(isPhaseOfRun(name) ? [join(name, '..')] : []), join(name, '../..')]
     .map((folder) => join(folder, RECIPE))
     .find((file) => existsSync(file));
   return recipe === undefined ? null : parseRecipe(readOwnText(recipe, 'recipe'), recipe).model;

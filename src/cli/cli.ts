@@ -4,6 +4,7 @@ import { parseRecipe, type Override } from '../run/recipe-file.js';
 import { recipeFields } from '../run/recipe-fields.js';
 import { RunError } from '../run/errors.js';
 import { type Recipe } from '../run/recipe.js';
+import { modelOrCheckpoint } from './checkpoints.js';
 import { Progress } from './progress.js';
 
 export interface Cli {
@@ -52,7 +53,10 @@ const isMapping = (key: string): boolean => key.endsWith('.columns');
 const mappings = (given: readonly string[]): string =>
   given.length === 1 && /^\s*\[/.test(given[0]!) ? given[0]! : JSON.stringify(given);
 
-/** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
+/**
+ * A recipe of defaults and the given flags; a bad value is reported under the flag's name. A run
+ * directory as the model stands for its newest checkpoint.
+ */
 export function settingsFrom(
   flags: Record<string, unknown>,
   keys: readonly string[],
@@ -75,7 +79,10 @@ export function settingsFrom(
         ]
       : [];
   });
-  return parseRecipe('{}', 'settings', [...overrides, ...more]);
+  const settings = parseRecipe('{}', 'settings', [...overrides, ...more]);
+  return keys.includes('model')
+    ? { ...settings, model: modelOrCheckpoint(settings.model) }
+    : settings;
 }
 
 /**

@@ -46,6 +46,11 @@ async function checkFolder(folder: string): Promise<string> {
   if (!names.includes('config.json')) {
     const ggufs = names.filter((name) => name.toLowerCase().endsWith('.gguf'));
     if (ggufs.length === 1) return checkLocalModel(join(folder, ggufs[0] as string));
+    if (names.includes('checkpoint'))
+      throw new ModelError(
+        'ERR_INCOMPLETE_MODEL',
+        `${folder} is not a model, but holds one: give ${join(folder, 'checkpoint')}.`,
+      );
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',
       `${folder} has no config.json: give a Hugging Face model folder (config.json, ` +

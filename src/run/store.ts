@@ -48,6 +48,7 @@ export const COMPARISON = 'compare.html';
 export type Phase = 'sft' | number;
 export const phaseFolder = (phase: Phase): string =>
   phase === 'sft' ? 'sft' : `iteration-${phase}`;
+export const isPhaseFolder = (name: string): boolean => /^(sft|iteration-\d+)$/.test(name);
 
 /** files.ts's writeAtomic, with one sentence for a full or read-only disk. */
 export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> =>

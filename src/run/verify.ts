@@ -14,7 +14,7 @@ import { readOwnBytes, readOwnText } from './own-files.js';
 import { parseRecipe, recipeDigest } from './recipe-file.js';
 import { digestFile } from './digest.js';
 import { Records, RECORDS, type Entry } from './records.js';
-import { METRICS, RECIPE, RUN, SUMMARY, TENSORBOARD } from './store.js';
+import { isPhaseFolder, METRICS, RECIPE, RUN, SUMMARY, TENSORBOARD } from './store.js';
 import { eventFileOf } from './tensorboard.js';
 
 /** The owner that a run directory's records name. */
@@ -44,7 +44,6 @@ const MADE_WITH: Readonly<Record<string, string>> = {
 };
 /** Folders of an iteration for the parts of temporal.ts. */
 const PARTS = ['initial', 'future'];
-const PHASE = /^(sft|iteration-\d+)$/;
 const isArtefact = (name: string): boolean => name in ARTEFACT_COLUMNS || name === 'steps.jsonl';
 const inCheckpoint = (file: string): boolean => file.split('/')[1] === 'checkpoint';
 
@@ -151,7 +150,7 @@ const isThere = ({ folder }: Records, { file, bytes }: Entry): boolean => {
 
 /**
  * Checks one file of a run, or the checkpoint in `name`; a file that the run did not write is left
- * alone. @throws RunError
+ * alone, and so is any other folder. @throws RunError
  */
 export async function refuseDamaged(
   records: Records,
@@ -159,7 +158,11 @@ export async function refuseDamaged(
   isFolder: boolean,
   { signal, known }: { signal?: AbortSignal | undefined; known: Known },
 ): Promise<void> {
-  if (isFolder) return verifyCheckpoint(records, join(records.folder, name), signal, known);
+  if (isFolder) {
+    const isCheckpoint = hasRecord(new Set(records.all().map(({ file }) => file)), name);
+    if (!isCheckpoint) return;
+    return verifyCheckpoint(records, join(records.folder, name), signal, known);
+  }
   const entry = records.newest(name);
   // The record of metrics.jsonl is made when the run is finished.
   if (entry && !entry.pruned && name !== METRICS)
@@ -325,7 +328,7 @@ const hasRecord = (known: ReadonlySet<string>, folder: string): boolean =>
 
 /** Artefacts and files of checkpoints; other files in the directory are ignored. */
 function allFiles(directory: string): string[] {
-  const phases = readdirSync(directory).filter((name) => PHASE.test(name));
+  const phases = readdirSync(directory).filter((name) => isPhaseFolder(name));
   return [
     ...TOP.filter((name) => lstatSync(join(directory, name), { throwIfNoEntry: false })),
     ...phases.flatMap((phase) => [
@@ -354,7 +357,7 @@ const checkpointFiles = (folder: string): string[] =>
   list(folder).filter((name) => name !== CARD && !isHalfWritten(name));
 
 function foldersInProgress(directory: string): string[] {
-  const phases = list(directory).filter((name) => PHASE.test(name));
+  const phases = list(directory).filter((name) => isPhaseFolder(name));
   return phases
     .flatMap((phase) => [phase, ...PARTS.map((part) => `${phase}/${part}`)])
     .flatMap((folder) =>

@@ -38,7 +38,14 @@ const WEIGHTS = 'iteration-1/checkpoint/model.safetensors';
 describe('a file of a run', () => {
   it('passes as the run wrote it, and so does what no run wrote', async () => {
     const run = copy();
-    for (const name of ['iteration-1/checkpoint', 'iteration-1/answers.jsonl', WEIGHTS, '', 'x'])
+    for (const name of [
+      'iteration-1/checkpoint',
+      'iteration-1/answers.jsonl',
+      WEIGHTS,
+      '',
+      'x',
+      'iteration-1',
+    ])
       await requireRecorded(join(run, name));
     appendFileSync(join(run, 'notes.txt'), 'mine');
     appendFileSync(join(run, 'iteration-1/mine.jsonl'), '{}\n');
@@ -131,6 +138,46 @@ describe('a command', () => {
       expect(readFileSync(join(run, name), 'utf8')).toBe(before);
     }
     expect((await cream('report', run, '-o', join(run, 'mine.html'))).code).toBe(0);
+  });
+
+  it('takes a run directory, or the folder of an iteration, in place of a model', async () => {
+    const run = copy();
+    const first = join(run, 'iteration-1');
+    const completions = join(first, 'completions.jsonl');
+    const few = ['--max-new-tokens', '2', '--quiet'];
+    const made = join(temporaryFolder(), 'made');
+    for (const args of [
+      ['generate', '--prompt', 'x', '--model', run, ...few],
+      ['eval', '--model', first, '--task', 'builtin', '--count', '1', ...few],
+      ['judge', '--completions', completions, '--model', run, '--previous', first, '-o', made],
+      [
+        'win-rate',
+        '--before',
+        first,
+        '--after',
+        run,
+        '--judge',
+        run,
+        '--prompts',
+        'builtin',
+      ].concat(['--count', '1'], few),
+      ['train', '--pairs', join(first, 'pairs.jsonl'), '--model', run, '-o', `${made}-model`],
+      ['rank-eval', '--pairs', join(first, 'pairs.jsonl'), '--model', first],
+      ['plan', '--model', first, '--device-memory', '24'],
+    ])
+      expect(await cream(...args)).toMatchObject({ code: 0 });
+    const { code, stderr } = await cream('merge', '--adapter', run, '-o', `${made}-merged`);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining('is no adapter: it has no adapter_'),
+    ]);
+    const settings = ['run', 'quickstart', '--set', `model=${first}`, '--out', `${made}-run`];
+    expect((await cream(...settings)).stderr).toContain(`give ${join(first, 'checkpoint')}.`);
+    rmSync(join(first, 'checkpoint'), { recursive: true });
+    expect((await cream('generate', '--prompt', 'x', '--model', first)).stderr).toBe(
+      `cream: ${first} has no checkpoint: name another iteration, or the run directory for its ` +
+        'newest one.\n',
+    );
   });
 
   it('takes the newest checkpoint that was written to its end', async () => {

@@ -31,6 +31,7 @@ import { toTrl } from '../../data/trl.js';
 import { describeUnread } from '../../data/unread-columns.js';
 import type { Recipe } from '../../run/recipe.js';
 import { adopt } from '../../run/stages/adopt.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { readGivenRecords } from '../records.js';
 import { fetchData, showStage, withModel } from '../stage.js';
@@ -154,7 +155,7 @@ async function adopted(
         'token ids and log-probs',
     );
   const samples = officialSamples(file);
-  return withModel(flags.model, settings, cli, (policy) =>
+  return withModel(modelOrCheckpoint(flags.model), settings, cli, (policy) =>
     showStage(cli, { stage: 'adopt', unit: 'completions', total: samples.length }, (hooks) =>
       adopt(samples, policy, settings.score, hooks),
     ),

@@ -8,6 +8,7 @@ import { ModelError } from '../../files/errors.js';
 import { resolveModel } from '../../models/resolve.js';
 import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import { wholeNumber, type Cli } from '../cli.js';
 import { outputOf, writeOutput } from '../output.js';
 import { shippedRecipes } from '../recipes.js';
@@ -49,7 +50,10 @@ export function addInit(program: Command, cli: Cli): void {
           `Cannot write ${flags.out}: the file exists; choose another --out.`,
         );
       const given = { ...(await askFor(flags, cli)), ...flags };
-      if (given.model !== undefined) await checkModel(given.model);
+      if (given.model !== undefined) {
+        given.model = modelOrCheckpoint(given.model);
+        await checkModel(given.model);
+      }
       const text = await fitted(name, await readFile(found.path, 'utf8'), given, cli);
       parseRecipe(text, flags.out); // refuses a flag that contradicts the recipe
       await writeOutput(output, text, cli.signal);

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { judgeStage } from '../../run/stages/reward.js';
 import { groupCompletions } from '../../run/stages/score.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { readGivenRecords } from '../records.js';
 import { showBlocks, withModels } from '../stage.js';
@@ -60,7 +61,10 @@ export function addJudge(program: Command, cli: Cli): void {
     const groups = groupCompletions(
       await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli),
     );
-    const names = { current: flags.model, previous: flags.previous ?? flags.model };
+    const names = {
+      current: modelOrCheckpoint(flags.model),
+      previous: modelOrCheckpoint(flags.previous ?? flags.model),
+    };
     const { iteration } = flags;
     const made = await withModels(
       [...new Set(Object.values(names))],

@@ -5,6 +5,7 @@ import { resolveModel } from '../../models/resolve.js';
 import { RunError } from '../../run/errors.js';
 import { requireRecorded } from '../../run/recorded.js';
 import { makeFolder } from '../../run/store.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { newFolder } from '../output.js';
 import { withModel } from '../stage.js';
@@ -32,9 +33,15 @@ export function addMerge(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, ENGINE_KEYS);
     const out = await newFolder(flags.out);
     const { signal } = cli;
-    const { path: adapter } = await resolveModel(flags.adapter, { signal });
-    const base = flags.base ?? (await adapterBase(adapter))?.name;
-    if (base == null)
+    const { path: adapter } = await resolveModel(modelOrCheckpoint(flags.adapter), { signal });
+    const found = await adapterBase(adapter);
+    if (found === null)
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `${flags.adapter} is no adapter: it has no adapter_config.json; give a PEFT folder.`,
+      );
+    const base = flags.base === undefined ? found.name : modelOrCheckpoint(flags.base);
+    if (base === null)
       throw new RunError(
         'ERR_RUN_DATA',
         `${flags.adapter} names no base model (base_model_name_or_path of adapter_config.json): ` +

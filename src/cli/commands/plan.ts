@@ -13,6 +13,7 @@ import { RunError } from '../../run/errors.js';
 import { keptMasterBytes } from '../../run/disk.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { recipeSchema, type Recipe } from '../../run/recipe.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import type { Cli } from '../cli.js';
 import { clusterOf, trafficLine, trainingTraffic, type Cluster, type Traffic } from '../cluster.js';
 import { readRecipe } from '../recipes.js';
@@ -277,7 +278,7 @@ async function recipeOf(
   const recipe = read === null ? recipeSchema.parse({}) : parseRecipe(read.text, read.file);
   return {
     ...recipe,
-    ...(model !== undefined && { model }),
+    ...(model !== undefined && { model: modelOrCheckpoint(model) }),
     ...(lora && { lora: { ...recipe.lora, enabled: true } }),
   };
 }

@@ -171,7 +171,7 @@ function modelsOf(flags: Flags, cli: Cli): Models {
       throw new RunError('ERR_RECIPE', 'rank-eval needs --model <name> or --run <folder>.');
     const names = distinct(model);
     return {
-      base: base ?? (needsBase(flags.rewards) ? baseOf(names, cli) : names[0]!),
+      base: modelOrCheckpoint(base ?? (needsBase(flags.rewards) ? baseOf(names, cli) : names[0]!)),
       all: names.map((name) => [name, modelOrCheckpoint(name)]),
     };
   }
@@ -194,7 +194,10 @@ function modelsOf(flags: Flags, cli: Cli): Models {
       'Not measured, because the run has no checkpoint of it: ' +
         `${gone.map(([name]) => name).join(', ')}.`,
     );
-  return { base: base ?? recipe.model, all: [['Base model', recipe.model], ...there] };
+  return {
+    base: modelOrCheckpoint(base ?? recipe.model),
+    all: [['Base model', recipe.model], ...there],
+  };
 }
 
 const isImplicit = (reward: RewardName): boolean =>

@@ -47,8 +47,8 @@ export function addScore(program: Command, cli: Cli): void {
       );
     const names = {
       current: modelOrCheckpoint(flags.model),
-      previous: flags.previous ?? base,
-      base,
+      previous: modelOrCheckpoint(flags.previous ?? base),
+      base: modelOrCheckpoint(base),
     };
     const made = await withModels(
       [...new Set(Object.values(names))],

@@ -33,6 +33,7 @@ import { onDisk, writeRecords } from '../../run/store.js';
 import { lossTitle } from '../../report/loss.js';
 import { weightWarning } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ANSWER_KEYS, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { newFolder } from '../output.js';
 import { readablePairs } from '../pairs.js';
@@ -86,7 +87,9 @@ export function addTrain(program: Command, cli: Cli): void {
         'and steps.jsonl',
     )
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS, 'train').action((flags: Flags) => train(flags, command, cli));
+  addSettings(command, KEYS, 'train').action(({ base, ...flags }: Flags) =>
+    train({ ...flags, ...(base !== undefined && { base: modelOrCheckpoint(base) }) }, command, cli),
+  );
 }
 
 async function train(flags: Flags, command: Command, cli: Cli): Promise<void> {

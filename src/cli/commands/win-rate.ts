@@ -12,6 +12,7 @@ import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
 import type { BlockedStage } from '../../run/stages/stage.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ANSWER_KEYS, flagName, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
 import { PROMPT_KEYS, promptsOf } from '../prompts.js';
@@ -56,7 +57,11 @@ export function addWinRate(program: Command, cli: Cli): void {
     )
     .option('-o, --out <file>', 'also write the preferences (JSONL); an unfinished file is resumed')
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS).action(async (flags: Flags) => {
+  addSettings(command, KEYS).action(async (given: Flags) => {
+    const [before, after, judging] = [given.before, given.after, given.judge].map(
+      modelOrCheckpoint,
+    ) as [string, string, string];
+    const flags = { ...given, before, after, judge: judging };
     const settings = settingsFrom(flags, KEYS, undefined, {
       more: [
         { label: 'win-rate', key: 'iterations', value: '1' },
