@@ -1,7 +1,8 @@
 /** `cream plan` on the CPU: memory by stage, tokens, time and disk of one recipe. */
 import { statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { planMemory, type PlanRequest } from '../engine/plan.js';
+import { engineInfo } from '../engine/addon.js';
+import { planMemory, type MemoryPlan, type PlanRequest } from '../engine/plan.js';
 import { CPU_AUTO } from '../engine/requests.js';
 import { readPrompts } from '../run/data.js';
 import type { Recipe } from '../run/recipe.js';
@@ -14,6 +15,23 @@ import { formatTable, printJson, printLine } from './table.js';
 
 const GIB = 2 ** 30;
 const TYPICAL_PROMPT_TOKENS = 64;
+
+/** Node with libtorch and this program (BENCHMARKS.md, "an iteration: half the memory"). */
+const PROCESS_BYTES = GIB / 4;
+/** The memory of freed tensors that is kept for later ones (docs/memory.md, "Freed memory"). */
+const KEPT_SHARE = 1 / 16;
+
+/**
+ * Bytes of a stage on the CPU, as the process holds them: the parts of the plan, `beside` them, and
+ * with `packs` the copy of each model's weights in the layout of the CPU's kernels.
+ */
+export function cpuBytes(parts: MemoryPlan['parts'], packs: boolean, beside: number): number {
+  const own = parts.filter(({ gpuOnly }) => !gpuOnly);
+  const sum = (some: MemoryPlan['parts']) => some.reduce((total, { bytes }) => total + bytes, 0);
+  const models = own.filter(({ name }) => name === 'weights' || name === 'other models');
+  const tensors = sum(own) + (packs ? sum(models) : 0) + beside;
+  return tensors * (1 + KEPT_SHARE) + PROCESS_BYTES;
+}
 
 export interface CpuPlan {
   model: string;
@@ -35,6 +53,7 @@ export async function planCpu(
   const plan = await withModel(recipe.model, recipe, cli, async (lm): Promise<CpuPlan> => {
     cli.progress.say('Measuring this machine for a few seconds …');
     const rates = await probe(lm, cli.signal);
+    const packs = engineInfo().cpu.level !== 'plain ATen';
     const memory = (stage: PlanRequest['stage']) => {
       const asked = stageRequest(stage, lm.model.configJson);
       const { parts } = planMemory({
@@ -43,9 +62,8 @@ export async function planCpu(
         ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)),
         deviceBytes: 2 ** 45,
       } as PlanRequest);
-      const own = parts.filter(({ gpuOnly }) => !gpuOnly);
       const kept = stage === 'train' ? 0 : keptMasterBytes(recipe, lm.model.config.parameters);
-      return own.reduce((sum, { bytes }) => sum + bytes, kept) / GIB;
+      return cpuBytes(parts, packs, kept) / GIB;
     };
     const { iterations, prompts } = recipe;
     const source = prompts.count === 0 ? await readPrompts(recipe, lm) : null;
@@ -78,10 +96,10 @@ function print({ model, memory, stages, seconds, disk }: CpuPlan): void {
   const { machine, ...needed } = memory;
   const most = Math.max(...Object.values(needed));
   const gib = (value: number) => `${value.toFixed(1)} GiB`;
-  printLine(`${model} on this CPU, at most:\n`);
+  printLine(`${model} on this CPU:\n`);
   printLine(
     formatTable(
-      ['stage', 'memory', 'tokens', 'time'],
+      ['stage', 'memory, about', 'tokens, at most', 'time, at most'],
       stages.map(({ stage, tokens, seconds: own }) => {
         const kind = stage === 'sft' ? 'train' : stage === 'evaluate' ? 'sample' : stage;
         return [

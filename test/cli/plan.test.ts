@@ -2,6 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { cpuBytes } from '../../src/cli/cpu-plan.js';
 import { estimateStages } from '../../src/cli/estimate.js';
 import { planMemory } from '../../src/engine/plan.js';
 import { recipeSchema } from '../../src/run/recipe.js';
@@ -154,6 +155,18 @@ describe('cream plan', () => {
     } as const;
     expect(() => planMemory({ ...request, configJson: '{}' })).toThrow('mine/config.json');
     expect(planMemory({ ...request, configJson: shapeJson('7b') }).shortBytes).toBeGreaterThan(0);
+  });
+
+  it('counts on the CPU the packed weights, freed memory that is kept, and the process', () => {
+    const parts = [
+      { name: 'weights', bytes: 1600, gpuOnly: false },
+      { name: 'other models', bytes: 3200, gpuOnly: false },
+      { name: 'activations', bytes: 800, gpuOnly: false },
+      { name: 'reserve', bytes: 9e9, gpuOnly: true },
+    ];
+    const process = 2 ** 28;
+    expect(cpuBytes(parts, false, 0)).toBe((5600 * 17) / 16 + process);
+    expect(cpuBytes(parts, true, 160)).toBe(((5600 + 4800 + 160) * 17) / 16 + process);
   });
 
   it("counts kto's mismatched completions: once for the reference, once per epoch", () => {
