@@ -9,6 +9,27 @@ const root = new URL('../../', import.meta.url);
 const names = readdirSync(new URL('recipes/', root)).filter((name) => name.endsWith('.yaml'));
 const text = (name: string) => readFileSync(new URL(`recipes/${name}`, root), 'utf8');
 
+/** The recipes and keys of docs/method.md's table; a key without a section has that before it. */
+const methods = readFileSync(new URL('docs/method.md', root), 'utf8')
+  .split('\n## Every method is a recipe\n')[1]!
+  .split('\n## ')[0]!
+  .split('\n')
+  .filter((line) => line.startsWith('| '))
+  .slice(1)
+  .map((line) => line.split(/(?<!\\)\|/).map((cell) => [...cell.matchAll(/`([^`]+)`/g)]))
+  .flatMap(([, , recipes, keys]) => {
+    let section = '';
+    const full = keys!.map(([, text]) => {
+      const key = text!.split(':')[0]!;
+      if (key.includes('.')) section = key.split('.')[0]!;
+      return key.includes('.') ? key : `${section}.${key}`;
+    });
+    return recipes!
+      .map(([, name]) => name!)
+      .filter((name) => names.includes(`${name}.yaml`))
+      .map((name): [string, string[]] => [name, full]);
+  });
+
 describe('the recipes that come with the program', () => {
   it.each(names)('%s is valid, and opens with command, time, memory and what to expect', (name) => {
     parseRecipe(text(name), name);
@@ -17,62 +38,24 @@ describe('the recipes that come with the program', () => {
       expect(head).toMatch(new RegExp(`^#   ${word} +\\S`, 'm'));
   });
 
-  // A method is data: what else differs between two recipes is an accident, and no comparison.
-  it.each([
-    ['srlm', ['rank.weighting']],
-    ['srlm-kl', ['rank.weighting', 'train.kl_coefficient']],
-    ['cream-dyn', ['rank.weighting']],
-    ['cream-spearman', ['rank.consistency']],
-    ['cream-top-order', ['rank.consistency']],
-    ['cream-without-rc', ['rank.weighting', 'rank.fixed_consistency']],
-    ['oracle', ['reward.source', 'rank.weighting']],
-    ['oracle-model', ['reward.source', 'reward.model', 'rank.weighting']],
-    ['scores-file', ['reward.source', 'reward.file', 'rank.weighting']],
-    ['judge', ['reward.source', 'reward.judgements', 'reward.reasons', 'reward.max_new_tokens']],
-    [
-      'judge-implicit',
-      ['reward.source', 'reward.judgements', 'reward.reasons', 'reward.max_new_tokens'],
-    ],
-    [
-      'scir',
-      [
-        'reward.source',
-        'reward.against',
-        'reward.judgements',
-        'reward.reasons',
-        'reward.max_new_tokens',
-        'rank.weighting',
-        'rank.require_agreement',
-      ],
-    ],
-    [
-      'temporal',
-      [
-        'reward.source',
-        'reward.judgements',
-        'reward.reasons',
-        'reward.max_new_tokens',
-        'rank.weighting',
-        'temporal.anchored_rejection',
-        'temporal.future_chosen',
-      ],
-    ],
-    ['likelihood', ['reward.source']],
-    ['ipo', ['train.loss']],
-    ['simpo', ['train.loss', 'train.beta', 'train.simpo_gamma']],
-    ['kto', ['rank.weighting', 'train.loss']],
-    ['robust', ['train.loss']],
-    ['lora', ['train.learning_rate', 'lora.enabled']],
-  ])('%s.yaml is quickstart.yaml but for %j', (name, keys) => {
-    const quick = parseRecipe(text('quickstart.yaml'), 'quickstart.yaml');
-    const other = parseRecipe(text(`${name}.yaml`), name);
-    const different = recipeFields().filter(
-      (field) =>
-        field.type !== 'section' &&
-        JSON.stringify(valueAt(quick, field.key)) !== JSON.stringify(valueAt(other, field.key)),
-    );
-    expect(different.map((field) => field.key)).toEqual(keys);
+  it('each have a row in docs/method.md', () => {
+    expect(methods.map(([name]) => `${name}.yaml`).sort()).toEqual([...names].sort());
   });
+
+  // A method is data: what else differs between two recipes is an accident, and no comparison.
+  it.each(methods.filter(([name]) => !['quickstart', 'cream', 'dpo', 'sft'].includes(name)))(
+    '%s.yaml is quickstart.yaml but for %j',
+    (name, keys) => {
+      const quick = parseRecipe(text('quickstart.yaml'), 'quickstart.yaml');
+      const other = parseRecipe(text(`${name}.yaml`), name);
+      const different = recipeFields().filter(
+        (field) =>
+          field.type !== 'section' &&
+          JSON.stringify(valueAt(quick, field.key)) !== JSON.stringify(valueAt(other, field.key)),
+      );
+      expect(different.map((field) => field.key).sort()).toEqual([...keys].sort());
+    },
+  );
 });
 
 const valueAt = (recipe: Recipe, key: string): unknown =>
