@@ -178,9 +178,9 @@ function contradiction(t: number, checks: readonly SamplerCheckRecord[]): string
   return (
     `Iteration ${t}: the log-probs that came with the completions differ from θ_t's by up to ` +
     `${difference!.toPrecision(2)} nats per completion (Kendall's τ ${tau!.toFixed(2)}), so θ_t ` +
-    'scores them all. This is rounding in bfloat16 on a CPU without AVX-512 BF16 or with ' +
-    'heads whose size is no multiple of 16, and in float32 where rewards nearly tie; ' +
-    'otherwise completions.jsonl is not what this model sampled.'
+    'scores them all. This is rounding in bfloat16 on a CPU without AVX2, or with heads whose ' +
+    'size is no multiple of 16 or above 256 (on a GPU: no multiple of 8 or above 128), and in ' +
+    'float32 where rewards nearly tie; otherwise completions.jsonl is not what this model sampled.'
   );
 }
 
