@@ -37,6 +37,7 @@ interface JsonSchema {
   minimum?: number;
   maximum?: number;
   exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
 }
 
 function fieldsOf(
@@ -72,14 +73,19 @@ function typeText(schema: JsonSchema): string {
     { string: 'text', integer: 'whole number', boolean: 'true | false' }[schema.type ?? ''] ??
     schema.type ??
     '';
+  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema;
   const limits = [
-    schema.exclusiveMinimum !== undefined
-      ? `> ${schema.exclusiveMinimum}`
-      : schema.minimum !== undefined
-        ? `≥ ${schema.minimum}`
+    exclusiveMinimum !== undefined
+      ? `> ${exclusiveMinimum}`
+      : minimum !== undefined
+        ? `≥ ${minimum}`
         : '',
-    // Large maxima only guard against typing errors and are left out.
-    schema.maximum !== undefined && schema.maximum <= 1000 ? `≤ ${schema.maximum}` : '',
+    // Maxima of a million and more only guard against typing errors and are left out.
+    exclusiveMaximum !== undefined
+      ? `< ${exclusiveMaximum}`
+      : maximum !== undefined && maximum < 1e6
+        ? `≤ ${maximum}`
+        : '',
   ].filter(Boolean);
   return limits.length > 0 ? `${name} ${limits.join(', ')}` : name;
 }

@@ -12,7 +12,7 @@ recipe is written to \`recipe.yaml\` in the run directory. Settings can be overr
 line, with the same checks:
 
 \`\`\`sh requires=time
-npx cream run recipes/quickstart.yaml --out runs/mine \\
+npx cream run quickstart --out runs/mine \\
   --set train.learning_rate=5.0e-6 --set iterations=3
 \`\`\`
 

@@ -196,8 +196,9 @@ const reward = z.strictObject({
       .default('none')
       .describe(
         'The second ranking, with which that of `reward.source` is compared for C. `implicit`, ' +
-          '`likelihood`: the ranking of θ_{t−1} by this reward. `own_implicit`: the ranking of ' +
-          'θ_t by its implicit reward, so that C is the agreement of two rewards of one model. ' +
+          '`likelihood`: the ranking of θ_{t−1} by this reward; not with `judge`, as θ_{t−1} ' +
+          'judges too. `own_implicit`: the ranking of θ_t by its implicit reward, so that C is ' +
+          'the agreement of two rewards of one model. ' +
           '`none`: with `judge` the judgements of θ_{t−1}; with an external reward no C is ' +
           'measured, and `rank.weighting` must be `fixed`.',
       ),
