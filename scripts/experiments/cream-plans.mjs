@@ -55,6 +55,20 @@ export const TASKS = {
   siqa: 'siqa/validation',
 };
 
+/** SHA-256 of the files of the registered experiment (docs/experiments/cream.md). */
+const DIGESTS = {
+  'openassistant/train': '6ea1b2943a1cfd1e020edc8a78352c645db1368866685009d21cdf63a4724551',
+  'openassistant/pairs': '1dadd2ecc9bde2c2bac6e16c2753260b4c8c446056ba5821ccccf10ade090e95',
+  'arc_easy/train': '1db98bb789fd4eacd8bd259ecaac68efd98378f2c5bf83f0270d621a29ec3d53',
+  'arc_challenge/train': 'f34fb2d0091af222e22fb0186e2a9f136c4162f9a9707fafd309d972fc936a24',
+  'openbookqa/train': 'e8ffe10b03e2615540a848807430f592d0038903f1e303213cfde87bbb8e1a1f',
+  'siqa/train': 'b4852590d266c25fe3191f0610e0a4227ee76a7227c1c2ba20e6416761c59c13',
+  'arc_easy/test': '8863c8e90e239be028eb8d23163fbc81e69d8f51d03e60db9518d2f0bc0f900e',
+  'arc_challenge/test': '5093a98928180cae92714f1cb0ff085f77d248e4cc0f65f6d08323a21d4a8cb0',
+  'openbookqa/test': 'de4e49cdb26b72dc41de7d29f4b27998f27f12c37c3f5e2b9e39576550d0f481',
+  'siqa/validation': 'aa744a44896b16d4e5622f0ee427cb741a22af3cb1dd992a242410b60fa0e4db',
+};
+
 const COMMON = [
   'sft.epochs=2',
   'sft.learning_rate=1.0e-5',
@@ -94,6 +108,7 @@ export const PLANS = {
   // Seeds: SHA-256 of `cream-lm experiment registration 1 i`, i = 0 … 3
   // (docs/experiments/cream.md).
   full: {
+    digests: DIGESTS,
     models: { smollm2: 'smollm2-135m-instruct', gemma3: null },
     seeds: [189, 9484, 8494, 7462],
     arms: Object.keys(ARMS),
@@ -112,6 +127,7 @@ export const PLANS = {
   },
   // SHA-256 of `cream-lm experiment pilot 1 i`, i = 0, 1.
   pilot: {
+    digests: DIGESTS,
     models: { smollm2: 'smollm2-135m-instruct' },
     seeds: [1653, 6361],
     arms: ['srlm', 'cream-avg', 'sign'],

@@ -27,10 +27,16 @@ export function keepResults(file, directory, iterations) {
 /** What may change the last bits of a run. */
 function madeBy(directory) {
   const { versions, model } = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8'));
-  const git = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' });
+  const git = (...args) => {
+    const { status, stdout } = spawnSync('git', args, { cwd: root, encoding: 'utf8' });
+    return status === 0 ? stdout.trim() : undefined;
+  };
+  const changed = git('status', '--porcelain', '--untracked-files=all');
   return {
     ...versions,
-    ...(git.status === 0 && { commit: git.stdout.trim() }),
+    commit: git('rev-parse', 'HEAD'),
+    // Files that are not those of the commit.
+    ...(changed && { changed: changed.split('\n').map((line) => line.trim().split(/ +/)[1]) }),
     processor: cpus()[0]?.model ?? 'unknown',
     model: model.digest,
   };

@@ -4,18 +4,21 @@ import { answersIn } from './cream-results.mjs';
 import { percent, shownP, signed, table } from './support.mjs';
 
 /**
- * Markdown of all tables. `trained`: {model, seed, arm} of every model with its results
- * (cream-results.mjs).
+ * Markdown of the primary table and, by model, of the others. `trained`: {model, seed, arm} of
+ * every model with its results (cream-results.mjs); `published`: by model, the primary figures of
+ * models whose results are not kept.
  */
-export async function experimentTables(plan, trained) {
-  const { accuracyOf } = await import('../../dist/evaluate/intervals.js');
-  const { compareRegistered: compare } = await import('./bootstrap.mjs');
+export async function experimentTables(plan, trained, published) {
+  const { accuracyOf, mcnemarExact, wilson } = await import('../../dist/evaluate/intervals.js');
+  const { bootstrapDifference, compareRegistered: compare } = await import('./bootstrap.mjs');
   const { holm, meanInterval } = await import('../../dist/report/compare.js');
-  const statistics = { accuracyOf, compare, holm, meanInterval };
+  const statistics = {
+    ...{ accuracyOf, bootstrapDifference, compare, holm, mcnemarExact, meanInterval, wilson },
+  };
   const models = [...new Set(trained.map(({ model }) => model))];
   const sections = models.map((model) => {
     const of = trained.filter((one) => one.model === model);
-    return [
+    const tables = [
       `\n### ${model}\n`,
       answersTable(plan, of, 'greedy', 'Greedy answers', statistics),
       controlsTable(plan, of, statistics),
@@ -24,10 +27,17 @@ export async function experimentTables(plan, trained) {
       answersTable(plan, of, 'likelihood', 'Log-likelihood', statistics),
       rankingTable(plan, of, statistics),
       iterationTable(plan, of, statistics),
-    ].join('');
+    ];
+    return [model, tables.join('')];
   });
-  return `${primaryTable(plan, models, trained, statistics)}${sections.join('')}`;
+  return {
+    primary: primaryTable(plan, trained, published, statistics),
+    sections: Object.fromEntries(sections),
+  };
 }
+
+/** The row of rank-eval that is no model's: the longer completion is preferred. */
+const LENGTH = 'length alone';
 
 /** Whether a plan has both arms of a comparison. */
 const isIn =
@@ -47,28 +57,47 @@ function answersOf(trained, arm, name, seed) {
     );
 }
 
-/** Mean over seeds with Student's 95 % interval. */
+/**
+ * Answers to the same questions by the models of several seeds, as one answer per question whose
+ * score is the share of the seeds that are right: the questions are what was drawn.
+ */
+function bySharedQuestion(answers) {
+  const of = new Map();
+  for (const { task, prompt_id, correct } of answers) {
+    // The seed is the last word of a task (answersOf).
+    const id = `${task.slice(0, task.lastIndexOf(' '))} ${prompt_id}`;
+    of.set(id, [...(of.get(id) ?? []), Number(correct)]);
+  }
+  return [...of].map(([prompt_id, right]) => {
+    const score = right.reduce((sum, value) => sum + value, 0) / right.length;
+    return { task: '', prompt_id, correct: score > 0.5, score };
+  });
+}
+
+/** Mean over seeds with Student's 95 % interval; of one or two seeds their values. */
 function overSeeds(values, { meanInterval }, show) {
   const known = values.filter((value) => value !== undefined && value !== null);
-  if (known.length === 0) return '';
+  if (known.length < 3) return known.map(show).join(', ');
   const { mean, low, high } = meanInterval(known);
   return low === null ? show(mean) : `${show(mean)} (${show(low)} … ${show(high)})`;
 }
 
-function primaryTable({ seeds, arms, models: registered }, models, trained, statistics) {
+function primaryTable({ seeds, arms, models }, trained, published, statistics) {
   const { before, after } = PRIMARY;
   if (!isIn(arms)(PRIMARY)) return '';
-  const tests = models.map((model) => {
+  const tests = Object.keys(models).flatMap((model) => {
     const of = trained.filter((one) => one.model === model);
+    if (of.length === 0)
+      return model in published ? [publishedTest(model, published[model], statistics)] : [];
     const compared = (seed) =>
       statistics.compare(
         answersOf(of, before, 'greedy', seed),
         answersOf(of, after, 'greedy', seed),
       );
-    return { model, pooled: compared(), bySeed: seeds.map((seed) => compared(seed).difference) };
+    return [{ model, pooled: compared(), bySeed: seeds.map((seed) => compared(seed).difference) }];
   });
   // A registered model that has not run counts as a test, the one with the largest p.
-  const absent = Object.keys(registered).length - tests.length;
+  const absent = Object.keys(models).length - tests.length;
   const adjusted = statistics.holm([
     ...tests.map(({ pooled }) => pooled.p),
     ...Array.from({ length: absent }, () => 1),
@@ -102,11 +131,24 @@ function primaryTable({ seeds, arms, models: registered }, models, trained, stat
   );
 }
 
+/** The primary comparison of a model of which only its counts were published. */
+function publishedTest(model, { questions, before, won, lost, by_seed: bySeed }, statistics) {
+  const difference = (won - lost) / questions;
+  const pooled = {
+    ...{ questions, before, after: before + difference, difference },
+    ...{ onlyBefore: lost, onlyAfter: won, p: statistics.mcnemarExact(lost, won) },
+    ...statistics.bootstrapDifference(questions, lost, won),
+  };
+  return { model, pooled, bySeed };
+}
+
 function answersTable({ arms, seeds }, trained, name, title, statistics) {
+  // Log-likelihoods are measured on the same questions for every seed.
+  const pool = name === 'likelihood' ? bySharedQuestion : (answers) => answers;
   const rows = ['M1', ...arms].map((arm) => {
-    const answers = answersOf(trained, arm, name);
+    const answers = pool(answersOf(trained, arm, name));
     const accuracy = statistics.accuracyOf(answers);
-    const paired = statistics.compare(answersOf(trained, 'M1', name), answers);
+    const paired = statistics.compare(pool(answersOf(trained, 'M1', name)), answers);
     const bySeed = seeds.map(
       (seed) =>
         statistics.compare(
@@ -219,25 +261,40 @@ function namedTable({ arms }, trained, statistics) {
 }
 
 function rankingTable({ arms }, trained, statistics) {
+  const row = (arm, reward, of) => {
+    const { pairs } = of[0].all;
+    const mean = of.reduce((sum, { all }) => sum + all.accuracy, 0) / of.length;
+    const cell = (share) =>
+      overSeeds(
+        of.map((one) => one[share].accuracy),
+        statistics,
+        percent,
+      );
+    return [
+      ...[arm, reward, `${pairs}, ${of[0].matched.pairs}`, cell('all')],
+      withInterval({ accuracy: mean, ...statistics.wilson(mean * pairs, pairs) }),
+      ...[cell('matched'), cell('balanced')],
+    ];
+  };
   const rows = ['M1', ...arms].flatMap((arm) => {
     const results = trained.filter((one) => one.arm === arm).map(({ ranking }) => ranking);
-    const rewards = results[0].map(({ reward }) => reward);
-    return rewards.map((reward) => {
-      const of = results.map((rows) => rows.find((row) => row.reward === reward));
-      const cell = (share) =>
-        overSeeds(
-          of.map((row) => row[share].accuracy),
-          statistics,
-          percent,
-        );
-      const pairs = `${of[0].all.pairs}, ${of[0].matched.pairs}`;
-      return [arm, reward, pairs, cell('all'), cell('matched'), cell('balanced')];
-    });
+    const rewards = results[0].map(({ reward }) => reward).filter((reward) => reward !== LENGTH);
+    return rewards.map((reward) =>
+      row(
+        arm,
+        reward,
+        results.map((of) => of.find((one) => one.reward === reward)),
+      ),
+    );
   });
+  const length = trained.flatMap(({ ranking }) => ranking).find(({ reward }) => reward === LENGTH);
   return table(
     'Ranking of human pairs, % right (mean and 95 % over seeds)',
-    ['arm', 'reward', 'pairs, of equal length', 'all', 'equal length', 'length-balanced'],
-    rows,
+    [
+      ...['arm', 'reward', 'pairs, of equal length', 'all', 'all (95 %, pairs)'],
+      ...['equal length', 'length-balanced'],
+    ],
+    length === undefined ? rows : [...rows, row('', LENGTH, [length])],
   );
 }
 

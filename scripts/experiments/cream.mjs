@@ -3,15 +3,17 @@
 //
 //   node scripts/experiments/cream.mjs --data DIR [--plan full|pilot|smoke] [--out runs/cream]
 //     [--model gemma3=PATH …] [--only smollm2 …] [--also temporal …] [--device cuda] [--jobs 8]
-//     [--seed 189 …] [--arm srlm …] [--results DIR] [--write docs/EXPERIMENTS.md]
+//     [--seed 189 …] [--arm srlm …] [--results DIR] [--other-data] [--write docs/EXPERIMENTS.md]
 //
-// DIR of --data holds the files that cream-plans.mjs names, as JSONL. --only leaves out the plan's
+// DIR of --data holds the files that cream-plans.mjs names, as JSONL with the digests that it has;
+// --other-data allows others. --only leaves out the plan's
 // other models; --seed and --arm make a part of the plan now and the rest at another time; --jobs
 // runs that many commands at a time, which a GPU has room for. Finished parts are kept, so the
 // same command resumes. What a model's measurements say goes to a small file under --results
 // (OUT/results); a model that has one is not made again, wherever that was. Tables are made only
 // when every model has one: they go to stdout, and with --write between the plan's markers of that
-// page.
+// page, where the tables of models that --only leaves out stay. RESULTS/PLAN/MODEL.json may hold
+// the published figures of such a model for the primary table.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -45,6 +47,7 @@ await runMain(async () => {
       seed: { type: 'string', multiple: true, default: [] },
       arm: { type: 'string', multiple: true, default: [] },
       results: { type: 'string' },
+      'other-data': { type: 'boolean', default: false },
       write: { type: 'string' },
     },
   });
@@ -69,32 +72,45 @@ await runMain(async () => {
     plan,
     arms: wanted('arm', plan.arms),
     device: known('device', values.device, DEVICES),
-    data: dataFolder(values.data, plan),
     out,
     results: join(values.results ?? join(out, 'results'), values.plan),
-    models: modelsOf(plan, values.model, values.only),
     ...commands(jobs),
   };
   const seeds = wanted('seed', plan.seeds);
-  const models = Object.keys(experiment.models);
-  await everyOne(
-    models.flatMap((model) => seeds.map((seed) => trainSeed(experiment, { model, seed }))),
-  );
+  const models = values.only.length === 0 ? Object.keys(plan.models) : values.only;
   const all = models.flatMap((model) =>
     plan.seeds.flatMap((seed) => ['M1', ...plan.arms].map((arm) => ({ model, seed, arm }))),
   );
-  const missing = all.filter((one) => !existsSync(resultsFile(experiment, one)));
-  if (missing.length > 0) {
-    say(`${missing.length} of ${all.length} models have no results yet, so no tables are made.`);
+  const missing = () => all.filter((one) => !existsSync(resultsFile(experiment, one)));
+  if (missing().length > 0) {
+    experiment.models = modelsOf(plan, values.model, models);
+    experiment.data = dataFolder(values.data, plan, values['other-data']);
+    await everyOne(
+      models.flatMap((model) => seeds.map((seed) => trainSeed(experiment, { model, seed }))),
+    );
+  }
+  if (missing().length > 0) {
+    say(`${missing().length} of ${all.length} models have no results yet, so no tables are made.`);
     return;
   }
   const records = all.map((one) => ({ ...one, ...readResults(resultsFile(experiment, one)) }));
-  const tables = await experimentTables(plan, records);
-  process.stdout.write(tables);
-  if (values.write !== undefined) writeBetween(values.write, values.plan, tables);
+  const published = Object.fromEntries(
+    Object.keys(plan.models)
+      .map((model) => [model, join(experiment.results, `${model}.json`)])
+      .filter(([, path]) => existsSync(path))
+      .map(([model, path]) => [model, readResults(path)]),
+  );
+  const { primary, sections } = await experimentTables(plan, records, published);
+  process.stdout.write([primary, ...Object.values(sections)].join(''));
+  if (values.write !== undefined)
+    writeBetween(values.write, values.plan, (old) => {
+      const kept = { ...sectionsIn(old), ...sections };
+      return [primary, ...Object.keys(plan.models).map((model) => kept[model] ?? '')].join('');
+    });
 });
 
-function dataFolder(data, { seeds }) {
+/** The folder of --data, once it is known to hold the files that were registered. */
+function dataFolder(data, { seeds, digests }, other) {
   const files = [DEMONSTRATIONS, PAIRS, ...PROMPTS, ...Object.values(TASKS)];
   const missing = data === undefined ? [] : files.filter((stem) => !existsSync(file(data, stem)));
   if (data === undefined || missing.length > 0)
@@ -108,17 +124,27 @@ function dataFolder(data, { seeds }) {
     if (rows < seeds.length)
       throw new SetupError(`${file(data, stem)} has ${rows} rows, fewer than there are seeds.`);
   }
+  const differing = files.filter(
+    (stem) => digests !== undefined && digestOf(file(data, stem)) !== digests[stem],
+  );
+  if (differing.length > 0 && !other)
+    throw new SetupError(
+      `${differing.map((stem) => file(data, stem)).join(', ')}: not the data that was registered ` +
+        '(docs/experiments/cream.md has the digests). Give --other-data to run with them; the ' +
+        'results are then another experiment, so name another folder for --results too.',
+    );
   return data;
 }
 
-function modelsOf({ models }, given, only) {
+function digestOf(path) {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+function modelsOf({ models }, given, wanted) {
   const paths = Object.fromEntries(given.map((pair) => pair.split(/=(.*)/s, 2)));
-  const wanted = Object.entries(models).filter(
-    ([name]) => only.length === 0 || only.includes(name),
-  );
   return Object.fromEntries(
-    wanted.map(([name, standard]) => {
-      const path = paths[name] ?? standard;
+    wanted.map((name) => {
+      const path = paths[name] ?? models[name];
       if (path === null)
         throw new SetupError(`The plan needs a file of ${name}: add --model ${name}=PATH.`);
       return [name, path];
@@ -230,7 +256,8 @@ async function rankPairs(experiment, made) {
   const text = await cream(args, { capture: true, log: `${target(missing[0])}.log` });
   const rows = JSON.parse(text);
   for (const one of missing) {
-    const own = rows.filter((row) => row.model === one.checkpoint);
+    // Length alone belongs to no model.
+    const own = rows.filter((row) => row.model === one.checkpoint || row.model === '');
     writeFileSync(`${target(one)}.part`, JSON.stringify(own));
     renameSync(`${target(one)}.part`, target(one));
   }
@@ -254,12 +281,23 @@ function blockOf(data, out, task, { seeds }, block) {
   return target;
 }
 
-function writeBetween(page, plan, tables) {
+/** The tables of each model in what an earlier call wrote. */
+function sectionsIn(tables) {
+  const sections = tables.split(/\n(?=### )/).slice(1);
+  return Object.fromEntries(
+    sections.map((text) => [/^### (.*)/.exec(text)[1], `\n${text.trimEnd()}\n`]),
+  );
+}
+
+/** Replaces the tables of a plan by what `make` returns for the old ones. */
+function writeBetween(page, plan, make) {
   const text = readFileSync(page, 'utf8');
   const [begin, end] = [`<!-- ${plan}: tables -->`, `<!-- ${plan}: end -->`];
   const from = text.indexOf(begin);
   const to = text.indexOf(end);
   if (from < 0 || to < from)
     throw new SetupError(`${page} has no lines ${begin} and ${end} to put the tables between.`);
-  writeFileSync(page, `${text.slice(0, from + begin.length)}\n${tables}\n${text.slice(to)}`);
+  const head = text.slice(0, from + begin.length);
+  const tables = make(text.slice(head.length, to));
+  writeFileSync(page, `${head}\n${tables}\n${text.slice(to)}`);
 }
