@@ -6,6 +6,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { readOwnText } from '../run/own-files.js';
 import { RunError } from '../run/errors.js';
+import { isRun } from '../run/run-folder.js';
 import { parseRecipe } from '../run/recipe-file.js';
 import { isPhaseFolder, RECIPE } from '../run/store.js';
 
@@ -29,6 +30,7 @@ export function modelOrCheckpoint(name: string): string {
   // One that was taken from elsewhere has no steps.
   const newest = found ?? checkpoints.at(-1);
   if (newest !== undefined) return newest;
+  if (!isRun(name)) return name;
   throw new RunError(
     'ERR_RUN_DATA',
     `The run in ${name} has no checkpoint yet: let its first training finish.`,

@@ -1,9 +1,10 @@
 /** The recipes that are shipped with the program, by name. */
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readText, type FileError } from '../files/read.js';
+import { isRun } from '../run/run-folder.js';
 import { RunError } from '../run/errors.js';
 import { editDistance } from '../run/recipe-messages.js';
 import { RECIPE } from '../run/store.js';
@@ -59,7 +60,7 @@ export async function readRecipe(name: string): Promise<{ file: string; text: st
 
 function noRecipe(name: string, shipped: readonly ShippedRecipe[]): string {
   if (statSync(name, { throwIfNoEntry: false })?.isDirectory())
-    return existsSync(join(name, RECIPE))
+    return isRun(name)
       ? `${name} is a run directory; to resume it, run its recipe: cream run ` +
           `${join(name, RECIPE)} --out ${name}`
       : `${name} is a folder; name a recipe's YAML file.`;

@@ -28,7 +28,9 @@ const PREBUILT =
  * is missing or does not load.
  */
 export function addon(): Addon {
-  return (loaded ??= load(addonPath()));
+  if (loaded) return loaded;
+  checkLevel(process.env['CREAM_CPU_LEVEL']);
+  return (loaded = load(addonPath()));
 }
 
 /** The file of CREAM_ADDON, else the addon that was built here, else the prebuilt one. */
@@ -36,12 +38,29 @@ export function addonPath(): string {
   const given = process.env['CREAM_ADDON'];
   const built = given === undefined ? join(root, 'build/Release/cream.node') : resolve(given);
   if (existsSync(built)) return built;
-  const prebuilt = given === undefined ? prebuiltAddon() : null;
+  if (given !== undefined)
+    throw new CreamError(
+      'ERR_ADDON',
+      `CREAM_ADDON names no file (${built}): unset it, or name the file of an addon.`,
+    );
+  const prebuilt = prebuiltAddon();
   if (prebuilt !== null) return prebuilt;
   throw new CreamError(
     'ERR_ADDON',
-    `The native addon is missing (${built}${given === undefined ? ` or ${PREBUILT}` : ''}): ` +
-      'run `npx cream setup`, which builds it and fetches libtorch.',
+    `The native addon is missing (${built} or ${PREBUILT}): run \`npx cream setup\`, which ` +
+      'builds it and fetches libtorch.',
+  );
+}
+
+/** The kernels of native/ops/dispatch.cpp, which takes any other name for no bound. */
+const LEVELS = ['plain', 'avx2', 'avx512', 'avx512_bf16', 'amx'];
+
+function checkLevel(given = ''): void {
+  if (given === '' || LEVELS.includes(given)) return;
+  throw new CreamError(
+    'ERR_INVALID_ARGUMENT',
+    `CREAM_CPU_LEVEL is '${given}', which names no kernels: give one of ${LEVELS.join(', ')}, or ` +
+      'unset it.',
   );
 }
 

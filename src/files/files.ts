@@ -3,7 +3,7 @@
  * run directories alike.
  */
 import { randomUUID } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
 import { lstat, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { explainWriteError } from './errors.js';
@@ -17,6 +17,10 @@ export function isFile(path: string): boolean {
     throw error;
   }
 }
+
+/** Whether anything is at `path`, also a link to nothing. */
+export const isThere = (path: string): boolean =>
+  lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** Whether a file of this name was left half-written by a killed `writeAtomic`. */
 export const isHalfWritten = (name: string): boolean => /\.tmp-[0-9a-f-]+$/.test(name);

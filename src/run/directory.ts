@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { PromptRecord } from '../data/records.js';
-import { isFile } from '../files/files.js';
+import { isFile, isThere } from '../files/files.js';
 import { modelDigest, type ResolvedModel } from '../models/resolve.js';
 import { choosePrompts, readPrompts } from './data.js';
 import { RunError, stoppable } from './errors.js';
@@ -36,23 +36,6 @@ import {
   type Damage,
 } from './verify.js';
 import { versionsOf, type Versions } from './versions.js';
-
-/** @throws RunError if `directory` contains no run */
-export function requireRun(directory: string): void {
-  const path = join(directory, RECIPE);
-  if (existsSync(path)) return;
-  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() === false)
-    throw new RunError(
-      'ERR_RUN_DATA',
-      `${directory} is not a run directory: it is no folder; name the one that \`cream run\` made.`,
-    );
-  throw new RunError(
-    'ERR_RUN_DATA',
-    isThere(join(directory, RUN))
-      ? `${path} is missing, without which the run cannot be read: restore it from a copy.`
-      : `${directory} is not a run directory: it has no ${RECIPE}.`,
-  );
-}
 
 /** Refuses a directory that contains other files. */
 export function checkDirectory(directory: string): void {
@@ -103,9 +86,6 @@ function refuseOtherThanFolder(directory: string): void {
       '; choose another one.',
   );
 }
-
-/** Whether anything is at `path`, also a link to nothing. */
-const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 const BOOKKEEPING = [LOCK, EVENTS, REPORT, RECORDS] as const;
 

@@ -251,7 +251,7 @@ describe('commands without an engine', () => {
     expect(result.code).toBe(1);
     expect(result.stdout).toMatch(/^ok {2}node/m);
     expect(result.stdout).toMatch(
-      /^-- {2}addon +The native addon is missing \(.*none\.node\): run `npx cream setup`, which/m,
+      /^-- {2}addon +CREAM_ADDON names no file \(.*none\.node\): unset it, or name the file of/m,
     );
   });
 

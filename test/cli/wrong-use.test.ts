@@ -1,7 +1,15 @@
 /** Commands used wrongly: exit codes, JSON on standard output, and flags that are never ignored. */
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from '@jest/globals';
+import { beforeAll, describe, expect, it } from '@jest/globals';
 import { cream, openCream, startCream } from '../support/cli.js';
 import { tinyRun } from '../support/run.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
@@ -185,4 +193,63 @@ it('cream report writes the page of one run or of several where --output says', 
     false,
   ]);
   expect(await cream('report', directory, '--live', '-o', own)).toMatchObject({ code: 2 });
+});
+
+describe('a folder that is no run', () => {
+  const init = join(work, 'init');
+  mkdirSync(init);
+  writeFileSync(join(init, 'recipe.yaml'), `model: ${model}\n`);
+
+  it.each(['report', 'verify'])('is refused by cream %s, also beside a recipe', async (command) => {
+    expect(await cream(command, init)).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr:
+        `cream: ${init} is not a run directory: it holds a recipe.yaml, but none of the files ` +
+        'that a run writes; name the one that `cream run` made.\n',
+    });
+    expect(readdirSync(init)).toEqual(['recipe.yaml']);
+    expect((await cream(command, join(work, 'gone'))).stderr).toBe(
+      `cream: There is no folder ${join(work, 'gone')}: name the run directory that ` +
+        '`cream run` made.\n',
+    );
+  });
+});
+
+describe('a run directory', () => {
+  let directory: string;
+  beforeAll(async () => void ({ directory } = await tinyRun([])));
+
+  it('is no place for a sweep', async () => {
+    const sweep = join(work, 'sweep.yaml');
+    writeFileSync(sweep, 'recipe: quickstart\nseeds: [1]\n');
+    expect(await cream('sweep', sweep, '--out', directory)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('is the directory of a run, which cannot hold a sweep'),
+    });
+  });
+
+  it('is compared where it is the only one of a sweep', async () => {
+    const folder = temporaryFolder();
+    cpSync(directory, join(folder, 'seed=1'), { recursive: true });
+    const page = join(folder, 'compare.html');
+    writeFileSync(page, '');
+    expect((await cream('report', folder)).stdout).toContain(`Report: ${page}\n`);
+    expect(readFileSync(page, 'utf8')).toMatch(/^<!doctype html>/i);
+  });
+
+  it('has its record made by verify --accept, as JSON too', async () => {
+    const { stdout } = await cream('verify', directory, '--accept', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ directory, accepted: true });
+  });
+
+  it('is shown on a port only with --live', async () => {
+    expect(await cream('report', directory, '--port', '5')).toMatchObject({
+      code: 2,
+      stderr: 'cream: --port has no effect without --live; leave it out.\n',
+    });
+    const page = join(work, 'out.html');
+    for (const flag of ['--out', '--output'])
+      expect((await cream('report', directory, flag, page)).stdout).toContain(`Report: ${page}\n`);
+  });
 });

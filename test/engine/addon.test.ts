@@ -14,6 +14,12 @@ import {
   type NativeTrainer,
 } from '../../src/engine/addon.js';
 
+/** A new instance of the module, by its query, which has not loaded the addon yet. */
+const freshAddon = async (query: string) =>
+  (await import(
+    `../../src/engine/addon.ts?${encodeURIComponent(query)}`
+  )) as typeof import('../../src/engine/addon.js');
+
 // Records, so that the compiler requires a line for every name in the types.
 const functions: Record<keyof Addon, true> = {
   rankPlace: true,
@@ -115,25 +121,36 @@ describe('the addon', () => {
   });
 
   it.each([
-    [
-      '/nowhere/cream.node',
-      'The native addon is missing (/nowhere/cream.node): run `npx cream setup`, which',
-    ],
+    ['/nowhere/cream.node', 'CREAM_ADDON names no file (/nowhere/cream.node): unset it'],
     [broken, `The native addon ${broken} does not load`],
   ])('says what to do where %s is no addon', async (path, sentence) => {
     const before = process.env['CREAM_ADDON'];
     process.env['CREAM_ADDON'] = path;
     try {
-      // The query makes a new instance of the module, which has not loaded the addon yet.
-      const fresh = (await import(
-        `../../src/engine/addon.ts?${encodeURIComponent(path)}`
-      )) as typeof import('../../src/engine/addon.js');
+      const fresh = await freshAddon(path);
       expect(() => fresh.engineInfo()).toThrow(
         expect.objectContaining({ code: 'ERR_ADDON', message: expect.stringContaining(sentence) }),
       );
     } finally {
       if (before === undefined) delete process.env['CREAM_ADDON'];
       else process.env['CREAM_ADDON'] = before;
+    }
+  });
+
+  it('refuses a CREAM_CPU_LEVEL that names no kernels', async () => {
+    process.env['CREAM_CPU_LEVEL'] = 'foo';
+    try {
+      const fresh = await freshAddon('level');
+      expect(() => fresh.engineInfo()).toThrow(
+        expect.objectContaining({
+          code: 'ERR_INVALID_ARGUMENT',
+          message: expect.stringContaining(
+            "'foo', which names no kernels: give one of plain, avx2",
+          ),
+        }),
+      );
+    } finally {
+      delete process.env['CREAM_CPU_LEVEL'];
     }
   });
 });

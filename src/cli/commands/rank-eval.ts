@@ -13,7 +13,7 @@ import { describeUnread } from '../../data/unread-columns.js';
 import { byLength, rankingAccuracy, type RankingAccuracy } from '../../evaluate/ranking.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
-import { requireRun } from '../../run/directory.js';
+import { requireRun } from '../../run/run-folder.js';
 import { readOwnText } from '../../run/own-files.js';
 import { RunError } from '../../run/errors.js';
 import {

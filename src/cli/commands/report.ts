@@ -5,18 +5,18 @@
 import { RunError } from '../../run/errors.js';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { comparePage } from '../../report/compare-page.js';
 import { compareRuns, type RunComparison } from '../../report/compare.js';
 import { readRun, withExamples, type RunReport } from '../../report/metrics.js';
 import { reportPage } from '../../report/page.js';
 import { PAGE_PROMPTS } from '../../report/sample-list.js';
 import { EXAMPLES } from '../../report/samples.js';
-import { requireRun } from '../../run/directory.js';
+import { isRun, requireRun } from '../../run/run-folder.js';
 import { stoppable } from '../../run/errors.js';
 import { damagesAtRest } from '../../run/recorded.js';
-import { COMPARISON, RECIPE, REPORT } from '../../run/store.js';
-import { portNumber, type Cli } from '../cli.js';
+import { COMPARISON, REPORT } from '../../run/store.js';
+import { portNumber, refuseIdle, type Cli } from '../cli.js';
 import { endedBySignals } from '../exit.js';
 import { listen } from '../listen.js';
 import { outputOf, writeOutput } from '../output.js';
@@ -27,6 +27,7 @@ const MOST_DAMAGES = 3;
 
 interface Flags {
   json?: boolean;
+  out?: string;
   output?: string;
   live?: boolean;
   host: string;
@@ -34,31 +35,33 @@ interface Flags {
 }
 
 export function addReport(program: Command, cli: Cli): void {
-  program
+  const command = program
     .command('report')
     .description(
       'write report.html of a run and print its table, compare several runs, or show a run while ' +
         'it works (--live)',
     )
     .argument('<run...>', 'run directories, or a folder of them, finished or not')
-    .option(
-      '-o, --output <file>',
-      'the page [report.html in the run; of several runs compare.html]',
-    )
+    .option('-o, --out <file>', 'the page [report.html in the run; of several runs compare.html]')
+    .addOption(new Option('--output <file>', 'the former name of --out').hideHelp())
     .option('--json', 'print the numbers as JSON')
     .option('--live', 'serve the page of one run, which follows it until Ctrl-C; writes nothing')
     .option('--host <address>', 'with --live: the address to listen on', '127.0.0.1')
     .option('--port <number>', 'with --live: the port; 0 takes a free one', portNumber, 8001)
-    .action(async (directories: string[], flags: Flags) => {
+    .action(async (directories: string[], { output: former, ...given }: Flags) => {
+      const out = given.out ?? former;
+      const flags = { ...given, ...(out !== undefined && { out }) };
+      if (!flags.live) refuseIdle(command, ['host', 'port'], 'without --live');
       if (flags.live) return live(directories, flags, cli);
       const runs = directories.flatMap(runsIn);
       runs.forEach(requireRun);
       for (const run of runs) await warnOfDamage(run, cli);
-      if (runs.length === 1) return one(runs[0]!, flags, cli);
+      const compares = directories.length === 1 && isCompared(directories[0]!);
+      if (runs.length === 1 && !compares) return one(runs[0]!, flags, cli);
       const compared = endedBySignals(() => compareRuns(runs));
       // The page of a folder of runs, such as a sweep's, is written into that folder.
       const own = directories.length === 1 ? join(directories[0]!, COMPARISON) : COMPARISON;
-      const path = flags.output ?? own;
+      const path = flags.out ?? own;
       const output = outputOf(path);
       await writeOutput(output, comparePage(compared), cli.signal);
       if (output.kind === 'stdout') return;
@@ -70,23 +73,27 @@ export function addReport(program: Command, cli: Cli): void {
     });
 }
 
+/** Whether the folder holds the comparison of its runs, as that of a sweep does, also of one. */
+const isCompared = (directory: string): boolean =>
+  !isRun(directory) && existsSync(join(directory, COMPARISON));
+
 /** A folder that is no run stands for the runs in it, if there are any. */
 function runsIn(directory: string): string[] {
   const isFolder = statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
-  if (!isFolder || existsSync(join(directory, RECIPE))) return [directory];
+  if (!isFolder || isRun(directory)) return [directory];
   const entries = readdirSync(directory, { withFileTypes: true });
   const found = entries
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => join(directory, name))
-    .filter((path) => existsSync(join(path, RECIPE)))
+    .filter(isRun)
     .sort();
   return found.length > 0 ? found : [directory];
 }
 
 async function live(directories: string[], flags: Flags, { signal }: Cli): Promise<void> {
   const [directory, ...others] = directories;
-  if (flags.output !== undefined)
-    throw new RunError('ERR_RECIPE', '--live writes no file: leave --output out.');
+  if (flags.out !== undefined)
+    throw new RunError('ERR_RECIPE', '--live writes no file: leave --out out.');
   if (others.length > 0)
     throw new RunError('ERR_RECIPE', '--live follows one run; name one run directory.');
   const { createLiveApp } = await import('../../report/live.js');
@@ -106,7 +113,7 @@ async function warnOfDamage(directory: string, { signal, progress }: Cli): Promi
 }
 
 async function one(directory: string, flags: Flags, { signal }: Cli): Promise<void> {
-  const output = outputOf(flags.output ?? join(directory, REPORT));
+  const output = outputOf(flags.out ?? join(directory, REPORT));
   const { run, path } = await writeReport(directory, signal, output);
   if (output.kind === 'stdout') return;
   if (flags.json) return printJson({ report: path, ...run });

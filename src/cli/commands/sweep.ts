@@ -5,9 +5,10 @@ import type { Command } from 'commander';
 import { type FileError, readText } from '../../files/read.js';
 import { comparePage } from '../../report/compare-page.js';
 import { compareRuns } from '../../report/compare.js';
+import { isRun } from '../../run/run-folder.js';
 import { Interrupted, RunError } from '../../run/errors.js';
 import { run } from '../../run/run.js';
-import { COMPARISON, RECIPE, SUMMARY, writeAtomic } from '../../run/store.js';
+import { COMPARISON, SUMMARY, writeAtomic } from '../../run/store.js';
 import { parseSweep, sweepRuns, type SweepRun } from '../../run/sweep.js';
 import type { Cli } from '../cli.js';
 import { modelProgress, showEvent } from '../progress.js';
@@ -42,6 +43,11 @@ export function addSweep(program: Command, cli: Cli): void {
 
 async function sweep(file: string, flags: Flags, cli: Cli): Promise<void> {
   const folder = flags.out ?? join('runs', basename(file).replace(/\.ya?ml$/, ''));
+  if (isRun(folder))
+    throw new RunError(
+      'ERR_RUN_MISMATCH',
+      `${folder} is the directory of a run, which cannot hold a sweep: choose another --out.`,
+    );
   const runs = await runsOf(file);
   const outcomes = runs.map(({ name }): Outcome => {
     const directory = join(folder, name);
@@ -82,7 +88,7 @@ async function runsOf(file: string): Promise<SweepRun[]> {
 
 function stateOf(directory: string): State {
   if (existsSync(join(directory, SUMMARY))) return 'finished';
-  return existsSync(join(directory, RECIPE)) ? 'begun' : 'not begun';
+  return isRun(directory) ? 'begun' : 'not begun';
 }
 
 /** Does one run. A failure is reported and does not stop the others. @throws Interrupted */
@@ -109,7 +115,7 @@ async function runOne(
 }
 
 async function compare(folder: string, outcomes: Outcome[], { json }: Flags): Promise<void> {
-  const begun = outcomes.filter(({ directory }) => existsSync(join(directory, RECIPE)));
+  const begun = outcomes.filter(({ directory }) => isRun(directory));
   if (begun.length === 0)
     throw new RunError('ERR_RUN_DATA', `No run of ${folder} could begin; see the warnings above.`);
   const compared = compareRuns(begun.map(({ directory }) => directory));

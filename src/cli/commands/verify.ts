@@ -1,7 +1,7 @@
 /** `cream verify RUN`: checks whether the files of a run are those that it wrote; runs nothing. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { requireRun } from '../../run/directory.js';
+import { requireRun } from '../../run/run-folder.js';
 import { RunError, stoppable } from '../../run/errors.js';
 import { takeLock } from '../../run/lock.js';
 import { Records } from '../../run/records.js';
@@ -16,13 +16,14 @@ export function addVerify(program: Command, { signal }: Cli): void {
     .description('check every file of a run against the record of what it wrote')
     .argument('<run>', 'the run directory')
     .option('--accept', 'record the files as they are, if they are known to be good')
-    .option('--json', 'print the damaged files as JSON')
+    .option('--json', 'print the result as JSON')
     .action(async (directory: string, flags: { accept?: boolean; json?: boolean }) => {
       requireRun(directory);
       const release = lockIfWritable(directory, flags.accept === true);
       try {
         if (flags.accept) {
           const count = await stoppable(signal, () => acceptFiles(directory, signal));
+          if (flags.json) return printJson({ directory, files: count, accepted: true });
           return printLine(`${count} files of ${directory} are recorded as they are.`);
         }
         const records = await Records.look(directory, RUN_RECORDS);
