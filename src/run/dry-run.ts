@@ -1,15 +1,19 @@
 /**
  * Lists the stages that a run would execute, each with its number of items and its progress so far.
- * Reads and checks the inputs as a run does, and writes nothing.
+ * Reads and checks the inputs, local models and the device as a run does, and writes nothing.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isExternal, JUDGED_REWARDS } from '../reward/reward.js';
 import { readInputs } from './check.js';
 import { begunWith, checkDirectory } from './directory.js';
+import { checkRewards } from './execute.js';
 import type { StageName } from './events.js';
 import { RunInputs } from './inputs.js';
 import type { Recipe } from './recipe.js';
+import { requireDevice } from './placement.js';
+import { requireIfLocal } from './sources.js';
+import { requireModelFolder } from './stages/sft.js';
 import { stepsPerEpoch } from './stages/objective.js';
 import { phaseFolder, SUMMARY, type Phase } from './store.js';
 
@@ -38,8 +42,11 @@ export interface DryRun {
 export async function dryRun(recipe: Recipe, directory: string): Promise<DryRun> {
   checkDirectory(directory);
   const begun = await begunWith(directory, recipe);
+  checkRewards(recipe, undefined);
   const source = new RunInputs(recipe);
   const inputs = await readInputs(recipe, source);
+  await checkModels(recipe);
+  await requireDevice(recipe.device);
   const { iterations, sft, evaluate } = recipe;
   const stages: PlannedStage[] = [];
   const add: Add = (phase, stage, count, unit, { part, steps } = {}) => {
@@ -74,6 +81,12 @@ export async function dryRun(recipe: Recipe, directory: string): Promise<DryRun>
   }
   const finished = existsSync(join(directory, SUMMARY)) && begun === 'same';
   return { directory, state: finished ? 'finished' : begun === 'new' ? 'new' : 'begun', stages };
+}
+
+async function checkModels({ model, reward, sft }: Recipe): Promise<void> {
+  await requireIfLocal(model);
+  if (reward.source === 'model' && reward.model !== null) await requireIfLocal(reward.model);
+  if (sft.enabled && sft.checkpoint !== null) requireModelFolder(sft.checkpoint);
 }
 
 type Add = (

@@ -154,7 +154,10 @@ async function prepare(
 /**
  * A recipe cannot contain a function: it only says that there is one, and the program passes it.
  */
-function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | undefined): void {
+export function checkRewards(
+  { reward: { source } }: Recipe,
+  rewards: RewardFunction | undefined,
+): void {
   if (source === 'function' && !rewards)
     throw new RunError(
       'ERR_RECIPE',

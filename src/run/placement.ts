@@ -1,5 +1,6 @@
 /** The threads and the device of a rank. */
 import { availableParallelism } from 'node:os';
+import { benchmarkCopy } from '../engine/addon.js';
 import type { RankPlace } from '../engine/ranks.js';
 import type { Recipe } from './recipe.js';
 
@@ -19,4 +20,9 @@ export function placed<Placed extends Pick<Recipe, 'device'>>(
   if (recipe.device !== 'cuda') return recipe;
   const only = /^[^,]+$/.test(process.env['CUDA_VISIBLE_DEVICES'] ?? '');
   return { ...recipe, device: `cuda:${only ? 0 : localRank}` };
+}
+
+/** @throws CreamError as loading a model does, where this build or machine lacks the device */
+export async function requireDevice(device: string): Promise<void> {
+  if (device !== 'cpu') await benchmarkCopy({ bytes: 4096, device, repeats: 1 });
 }

@@ -2,8 +2,9 @@
 import { datasetFiles, fetchDataset } from '../data/hub.js';
 import { isHubSource, type SourceOptions } from '../data/rows.js';
 import { sha256File } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
 import { isFile } from '../files/files.js';
-import { modelDigest, resolveModel } from '../models/resolve.js';
+import { ALIASES, modelDigest, resolveModel } from '../models/resolve.js';
 import { taskSources } from './questions.js';
 import type { Recipe } from './recipe.js';
 
@@ -34,6 +35,14 @@ export async function inputDigests(
   const judging = await rewardModelDigest(recipe, signal);
   if (judging !== undefined) digests[model!] = judging;
   return digests;
+}
+
+/** A path must lead to a model; one of the hub is fetched by the run. @throws ModelError */
+export async function requireIfLocal(model: string): Promise<void> {
+  if (Object.hasOwn(ALIASES, model)) return;
+  await resolveModel(model, { offline: true }).catch((error: unknown) => {
+    if (!(error instanceof ModelError) || error.code !== 'ERR_OFFLINE') throw error;
+  });
 }
 
 /** The digest of the model that gives the rewards; undefined if none does. */

@@ -2,6 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { engineInfo } from '../../src/engine/addon.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { dryRun, type DryRun } from '../../src/run/dry-run.js';
 import { artefacts, cream } from '../support/cli.js';
@@ -10,6 +11,8 @@ import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=3', 'sft.epochs=2'];
 const EVALUATE = ['evaluate.tasks=[builtin]', 'evaluate.count=4', 'evaluate.max_new_tokens=4'];
+const WITHOUT_C = ['rank.weighting=fixed'];
+const REWARD_MODEL = [...WITHOUT_C, 'reward.source=model', 'reward.model=./nope'];
 const planned = (settings: string[], directory: string): Promise<DryRun> =>
   dryRun(parseRecipe(TINY, 'tiny.yaml', settings), directory);
 const shown = ({ stages }: DryRun) =>
@@ -86,6 +89,22 @@ describe('cream run --dry-run', () => {
       'rank 4',
       'train 4',
     ]);
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ['a model', ['model=./nope'], /No model at .*nope/],
+    ['a reward model', REWARD_MODEL, /No model at .*nope/],
+    [
+      'a checkpoint',
+      ['sft.enabled=true', 'sft.checkpoint=none/x'],
+      /^sft\.checkpoint: none\/x is not a model folder/,
+    ],
+    ...(engineInfo().cuda.built
+      ? []
+      : [['a device', ['device=cuda'], /^device 'cuda': .*has no CUDA kernels/] as never]),
+    ['a reward function', [...WITHOUT_C, 'reward.source=function'], /is for Node programs/],
+  ])('refuses %s that is not there', async (_, settings, message) => {
+    await expect(planned(settings, join(temporaryFolder(), 'run'))).rejects.toThrow(message);
   });
 
   it('prints a table or JSON, writes nothing, and finds what the run would refuse', async () => {

@@ -4,10 +4,9 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { parseDocument } from 'yaml';
 import { loadPrompts } from '../../data/prompts.js';
-import { ModelError } from '../../files/errors.js';
-import { resolveModel } from '../../models/resolve.js';
 import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
+import { requireIfLocal } from '../../run/sources.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
 import { wholeNumber, type Cli } from '../cli.js';
 import { outputOf, writeOutput } from '../output.js';
@@ -52,7 +51,7 @@ export function addInit(program: Command, cli: Cli): void {
       const given = { ...(await askFor(flags, cli)), ...flags };
       if (given.model !== undefined) {
         given.model = modelOrCheckpoint(given.model);
-        await checkModel(given.model);
+        await requireIfLocal(given.model);
       }
       const text = await fitted(name, await readFile(found.path, 'utf8'), given, cli);
       parseRecipe(text, flags.out); // refuses a flag that contradicts the recipe
@@ -76,13 +75,6 @@ async function askFor({ model, prompts }: Flags, { signal }: Cli): Promise<Parti
   };
   terminal.close();
   return Object.fromEntries(Object.entries(asked).filter(([, text]) => text !== ''));
-}
-
-/** A path must lead to a model; a hub model is fetched by the run. @throws ModelError */
-async function checkModel(name: string): Promise<void> {
-  await resolveModel(name, { offline: true }).catch((error: unknown) => {
-    if (!(error instanceof ModelError) || error.code !== 'ERR_OFFLINE') throw error;
-  });
 }
 
 /** The recipe with these settings; its comments are kept. */

@@ -39,13 +39,7 @@ export async function checkStart(run: RunContext): Promise<void> {
     models,
   } = run;
   if (source === null) return;
-  if (!['config.json', 'adapter_config.json'].some((file) => existsSync(join(source, file)))) {
-    throw new RunError(
-      'ERR_RUN_DATA',
-      `sft.checkpoint: ${source} is not a model folder (it has no config.json): name a ` +
-        'checkpoint such as runs/mine/sft/checkpoint.',
-    );
-  }
+  requireModelFolder(source);
   await requireRecorded(source, run.signal);
   const { config: base } = await models.model(run.checkpoint(0));
   const { config } = await models.model(source);
@@ -58,6 +52,16 @@ export async function checkStart(run: RunContext): Promise<void> {
         `${config[differs]}, the base model's ${base[differs]}. Name a checkpoint of this ` +
         'model, or the model that it comes from.',
     );
+}
+
+/** @throws RunError if `source`, a recipe's `sft.checkpoint`, is no model */
+export function requireModelFolder(source: string): void {
+  if (['config.json', 'adapter_config.json'].some((file) => existsSync(join(source, file)))) return;
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `sft.checkpoint: ${source} is not a model folder (it has no config.json): name a ` +
+      'checkpoint such as runs/mine/sft/checkpoint.',
+  );
 }
 
 const SHAPE = [
