@@ -62,5 +62,8 @@ for (const path of files(join(root, 'native'), /\.(h|cpp|cc|cu|cuh)$/)) {
   }
 }
 
+for (const path of files(join(root, 'test'), /\.(ts|h|cpp)$/))
+  checkSize(relative(root, path), readFileSync(path, 'utf8'));
+
 for (const line of breaks) console.error(line);
 process.exitCode = breaks.length > 0 ? 1 : 0;

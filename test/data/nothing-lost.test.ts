@@ -1,5 +1,5 @@
 /** Rows of which a reader that takes what it knows would lose or misread a part without a word. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { loadPreferences } from '../../src/data/preferences.js';
@@ -237,23 +237,6 @@ describe('columns', () => {
       ]);
     },
   );
-});
-
-describe('Parquet', () => {
-  it('has decimals, float32 and times as they are written', async () =>
-    expect((await readRows(golden('types.parquet'))).map(({ value }) => value)).toEqual([
-      { price: 1.1, key: '12345678901234567890', small: 0.1, at: '10:30:00' },
-      { price: -0.05, key: -7, small: -2.5, at: '23:59:01.00025' },
-    ]));
-  it('is refused where the checksum of a page is wrong', async () => {
-    const path = golden('checksum.parquet');
-    expect(await readRows(path)).toMatchObject([{ value: { text: 'unmistakable' } }]);
-    const bytes = readFileSync(path);
-    bytes.write('X', bytes.indexOf('unmistakable'));
-    await expect(readRows(file('bad.parquet', bytes))).rejects.toThrow(
-      'the checksum of a page is wrong',
-    );
-  });
 });
 
 describe('an answer that is neither text nor a number', () => {

@@ -289,3 +289,22 @@ it('without WebAssembly every file is read but those of the codecs that need it'
     /^the file cannot be read: its decompressors do not fit the address space of this process/,
   );
 });
+
+describe('a file that a reader could misread', () => {
+  it('has decimals, float32 and times as they are written', async () =>
+    expect(
+      (await readRows(join(root, 'test/golden/parquet/types.parquet'))).map(({ value }) => value),
+    ).toEqual([
+      { price: 1.1, key: '12345678901234567890', small: 0.1, at: '10:30:00' },
+      { price: -0.05, key: -7, small: -2.5, at: '23:59:01.00025' },
+    ]));
+  it('is refused where the checksum of a page is wrong', async () => {
+    const path = join(root, 'test/golden/parquet/checksum.parquet');
+    expect(await readRows(path)).toMatchObject([{ value: { text: 'unmistakable' } }]);
+    const bytes = readFileSync(path);
+    bytes.write('X', bytes.indexOf('unmistakable'));
+    const bad = join(folder, 'checksum.parquet');
+    writeFileSync(bad, bytes);
+    await expect(readRows(bad)).rejects.toThrow('the checksum of a page is wrong');
+  });
+});

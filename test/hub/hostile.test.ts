@@ -18,7 +18,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Limits } from '../../src/hub/http.js';
 import { fetchingOf, listRepository, type HubProgress } from '../../src/hub/listing.js';
-import { damagedFiles, fetchFiles } from '../../src/hub/repository.js';
+import { fetchFiles } from '../../src/hub/repository.js';
 import { COMMIT, cutAfter, standInHub, type StandIn } from './stand-in.js';
 import { temporaryFolder } from '../support/folders.js';
 
@@ -365,43 +365,5 @@ describe('a proxy', () => {
       proxy.closeAllConnections();
       proxy.close();
     }
-  });
-});
-
-describe('a cached file', () => {
-  it('that was damaged is reported and fetched again', async () => {
-    const snapshot = await fetchModel();
-    expect(await damagedFiles(snapshot, ['model.safetensors'], { env })).toEqual([]);
-    const bytes = Buffer.from(weights);
-    bytes[1_234_567]! ^= 1;
-    writeFileSync(join(blobs, oid), bytes);
-    expect(await damagedFiles(snapshot, ['model.safetensors'], { env })).toEqual([
-      join(snapshot, 'model.safetensors'),
-    ]);
-    notes = [];
-    await fetchModel();
-    expect(isWhole()).toBe(true);
-    expect(notes.find(({ stage }) => stage === 'note')?.file).toBe(
-      `model.safetensors of org/name@main was damaged in the cache (${join(blobs, oid)}); it is ` +
-        'fetched again.',
-    );
-  });
-
-  it('is hashed once, and again only where it changed', async () => {
-    const snapshot = await fetchModel();
-    const hashed: string[] = [];
-    const check = () =>
-      damagedFiles(snapshot, ['model.safetensors'], {
-        env,
-        onProgress: ({ stage, file }) => void hashed.push(`${stage} ${file}`),
-      });
-    await check();
-    expect(hashed).toEqual([]);
-    rmSync(join(env['CREAM_CACHE']!, 'verified'), { recursive: true }); // as Python leaves it
-    await check();
-    await check();
-    expect(hashed).toEqual(['verify model.safetensors']);
-    writeFileSync(join(blobs, oid), weights.subarray(1));
-    expect(await check()).toHaveLength(1);
   });
 });

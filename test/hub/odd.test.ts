@@ -16,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { withLock } from '../../src/engine/lock.js';
 import { fetchingOf, listRepository, type HubProgress } from '../../src/hub/listing.js';
-import { fetchFiles } from '../../src/hub/repository.js';
+import { damagedFiles, fetchFiles } from '../../src/hub/repository.js';
 import { temporaryFolder } from '../support/folders.js';
 import { COMMIT, cutAfter, standInHub, type StandIn } from './stand-in.js';
 
@@ -44,7 +44,7 @@ async function list(): ReturnType<typeof listRepository> {
   const fetching = await fetchingOf(repository, 'main', { env, limits: { backoffMs: 1 } });
   return listRepository(repository, 'main', fetching);
 }
-async function fetchModel(): Promise<void> {
+async function fetchModel(): Promise<string> {
   const options = {
     env,
     limits: { backoffMs: 1 },
@@ -52,7 +52,7 @@ async function fetchModel(): Promise<void> {
   };
   const fetching = await fetchingOf(repository, 'main', options);
   const listing = await listRepository(repository, 'main', fetching);
-  await fetchFiles(repository, listing, fetching, options);
+  return fetchFiles(repository, listing, fetching, options);
 }
 const isWhole = (): boolean => readFileSync(join(blobs, oid)).equals(weights);
 const asked = (): number => hub.log.filter((line) => line.includes('model.safetensors')).length;
@@ -223,5 +223,43 @@ describe('the cache folder', () => {
     );
     release();
     await Promise.all([first, second]);
+  });
+});
+
+describe('a cached file', () => {
+  it('that was damaged is reported and fetched again', async () => {
+    const snapshot = await fetchModel();
+    expect(await damagedFiles(snapshot, ['model.safetensors'], { env })).toEqual([]);
+    const bytes = Buffer.from(weights);
+    bytes[1_234_567]! ^= 1;
+    writeFileSync(join(blobs, oid), bytes);
+    expect(await damagedFiles(snapshot, ['model.safetensors'], { env })).toEqual([
+      join(snapshot, 'model.safetensors'),
+    ]);
+    notes = [];
+    await fetchModel();
+    expect(isWhole()).toBe(true);
+    expect(notes).toEqual([
+      `model.safetensors of org/name@main was damaged in the cache (${join(blobs, oid)}); it is ` +
+        'fetched again.',
+    ]);
+  });
+
+  it('is hashed once, and again only where it changed', async () => {
+    const snapshot = await fetchModel();
+    const hashed: string[] = [];
+    const check = () =>
+      damagedFiles(snapshot, ['model.safetensors'], {
+        env,
+        onProgress: ({ stage, file }) => void hashed.push(`${stage} ${file}`),
+      });
+    await check();
+    expect(hashed).toEqual([]);
+    rmSync(join(env['CREAM_CACHE']!, 'verified'), { recursive: true }); // as Python leaves it
+    await check();
+    await check();
+    expect(hashed).toEqual(['verify model.safetensors']);
+    writeFileSync(join(blobs, oid), weights.subarray(1));
+    expect(await check()).toHaveLength(1);
   });
 });

@@ -378,15 +378,6 @@ describe('the schema', () => {
         }
   });
 
-  it('documents every key', () => {
-    expect(
-      recipeFields().filter(
-        (field) =>
-          field.description.length < 10 || typeof field.type !== 'string' || field.type === '',
-      ),
-    ).toEqual([]);
-  });
-
   it('names the first key in which two recipes differ', () => {
     const a = parseRecipe('seed: 1\n', 'a');
     const b = parseRecipe('seed: 1\ntrain: {beta: 0.2}\nevaluate: {tasks: []}\n', 'b');

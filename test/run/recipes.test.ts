@@ -61,6 +61,15 @@ describe('the recipes that come with the program', () => {
 const valueAt = (recipe: Recipe, key: string): unknown =>
   key.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], recipe);
 
+it('every key of a recipe is documented', () => {
+  expect(
+    recipeFields().filter(
+      (field) =>
+        field.description.length < 10 || typeof field.type !== 'string' || field.type === '',
+    ),
+  ).toEqual([]);
+});
+
 it('docs/recipes.md is what the schema says; run: node scripts/recipes-doc.mjs', () => {
   expect(readFileSync(new URL('docs/recipes.md', root), 'utf8')).toBe(recipesPage());
 });
