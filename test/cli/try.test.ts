@@ -153,6 +153,9 @@ describe('cream init and plan', () => {
     expect(made).toMatchObject({ code: 0, stdout: expect.stringContaining(`cream run ${out}\n`) });
     const text = readFileSync(out, 'utf8');
     expect(text).toContain('# (paper)');
+    // What the recipe's own head and comments say of its values is not said of the user's.
+    expect(text).toMatch(/^# The recipe cream with settings of cream init\..*\n# .*\n\nmodel: /);
+    expect(text).toMatch(/^ {2}source: \S+\n {2}count: 12\n/m);
     expect(parseRecipe(text, out)).toMatchObject({
       model,
       prompts: { source: prompts, count: 12 },

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { parseDocument } from 'yaml';
+import { isScalar, parseDocument } from 'yaml';
 import { loadPrompts } from '../../data/prompts.js';
 import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
@@ -77,7 +77,10 @@ async function askFor({ model, prompts }: Flags, { signal }: Cli): Promise<Parti
   return Object.fromEntries(Object.entries(asked).filter(([, text]) => text !== ''));
 }
 
-/** The recipe with these settings; its comments are kept. */
+/**
+ * The recipe with these settings. Its comments are kept, apart from those that were about other
+ * values: its head, and the comments of the keys that are set.
+ */
 async function fitted(
   name: string,
   text: string,
@@ -86,14 +89,19 @@ async function fitted(
 ): Promise<string> {
   const { model, prompts, iterations } = flags;
   const document = parseDocument(text);
+  const set = (path: string[], value: string | number): void => {
+    document.setIn(path, value);
+    const node = document.getIn(path, true);
+    if (isScalar(node)) node.comment = null;
+  };
   if (prompts !== undefined && document.hasIn(['pairs', 'source']))
     throw new RunError(
       'ERR_RECIPE',
       `The recipe ${name} trains on given preference pairs and takes no --prompts: leave the ` +
         'flag out and set pairs.source in the copy to your pairs.',
     );
-  if (model !== undefined) document.set('model', model);
-  if (iterations !== undefined) document.set('iterations', iterations);
+  if (model !== undefined) set(['model'], model);
+  if (iterations !== undefined) set(['iterations'], iterations);
   if (prompts !== undefined) {
     await fetchData([prompts], cli);
     const { records } = await loadPrompts(prompts);
@@ -105,12 +113,14 @@ async function fitted(
         `${prompts} holds ${records.length} prompts, too few for ${parts} iterations; add ` +
           'prompts, or give a lower --iterations.',
       );
-    document.setIn(['prompts', 'source'], prompts);
-    document.setIn(['prompts', 'count'], each);
+    set(['prompts', 'source'], prompts);
+    set(['prompts', 'count'], each);
     const batch = Number(document.getIn(['train', 'batch_size']) ?? 32);
-    if (batch > each) document.setIn(['train', 'batch_size'], each);
+    if (batch > each) set(['train', 'batch_size'], each);
   }
-  return model === undefined && prompts === undefined && iterations === undefined
-    ? text
-    : document.toString({ lineWidth: 0 });
+  if (model === undefined && prompts === undefined && iterations === undefined) return text;
+  document.commentBefore =
+    ` The recipe ${name} with settings of cream init. Time, memory and results of the original\n` +
+    ' stand in its head (cream init without flags); docs/recipes.md explains every key.';
+  return document.toString({ lineWidth: 0 });
 }
