@@ -6,6 +6,10 @@ import { readRecipe } from '../../src/cli/recipes.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
+const { version } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
 const work = temporaryFolder('cream-cli-');
 const file = (name: string, text: string): string => {
   writeFileSync(join(work, name), text);
@@ -319,11 +323,11 @@ describe('commands without an engine', () => {
   it('starts without WebAssembly, whose address space may be limited', async () => {
     const env = { NODE_OPTIONS: '--import data:text/javascript,delete%20globalThis.WebAssembly' };
     const ended = await startCream(['--version'], env).finished;
-    expect(ended).toMatchObject({ code: 0, stdout: '0.1.0\n' });
+    expect(ended).toMatchObject({ code: 0, stdout: `${version}\n` });
   });
 
   it('--help and --version exit with 0', async () => {
-    expect(await cream('--version')).toMatchObject({ code: 0, stdout: '0.1.0\n' });
+    expect(await cream('--version')).toMatchObject({ code: 0, stdout: `${version}\n` });
     expect(await cream('train', '--help')).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('--learning-rate <value>'),
