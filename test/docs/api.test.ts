@@ -1,7 +1,10 @@
-/** Every name that the package exports has a docstring, and so has every member of its types. */
+/**
+ * Every name that the package exports has a docstring, and so has every member of its types;
+ * docs/node.md names the values and the codes of errors.
+ */
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import ts from 'typescript';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -77,4 +80,34 @@ it('every exported name and its members have a docstring', () => {
   const exported = reexports(join(root, 'src/index.ts'));
   expect(exported.length).toBeGreaterThan(60);
   expect(exported.flatMap(missing)).toEqual([]);
+});
+
+describe('docs/node.md', () => {
+  const page = readFileSync(join(root, 'docs/node.md'), 'utf8');
+  const named = new Set([...page.matchAll(/`(\w+)`/g)].map(([, name]) => name!));
+
+  it('names every value that the package exports', () => {
+    const values = parse(join(root, 'src/index.ts'))
+      .statements.filter(ts.isExportDeclaration)
+      .filter(({ isTypeOnly }) => !isTypeOnly)
+      .flatMap(({ exportClause }) =>
+        exportClause && ts.isNamedExports(exportClause) ? [...exportClause.elements] : [],
+      )
+      .filter(({ isTypeOnly }) => !isTypeOnly)
+      .map(({ name }) => name.text);
+    expect(values.length).toBeGreaterThan(20);
+    expect(values.filter((name) => !named.has(name))).toEqual([]);
+  });
+
+  it.each([
+    'src/engine/errors.ts',
+    'src/files/errors.ts',
+    'src/text/errors.ts',
+    'src/run/errors.ts',
+    'src/data/jsonl.ts',
+  ])('has the codes of %s', (file) => {
+    const codes = [...readFileSync(join(root, file), 'utf8').matchAll(/^ .*?'(ERR_[A-Z_]+)'/gm)];
+    expect(codes.length).toBeGreaterThan(0);
+    expect(codes.map(([, code]) => code!).filter((code) => !named.has(code))).toEqual([]);
+  });
 });
