@@ -89,7 +89,7 @@ const optimisation = (defaults: {
     .default('auto')
     .describe(
       "Keep only each layer's input and recompute its activations in the backward pass: " +
-        'less memory for about a third more time. `auto`: only on a GPU, and only if ' +
+        'less memory for more time (BENCHMARKS.md). `auto`: only on a GPU, and only if ' +
         'training does not fit otherwise.',
     ),
   optimizer_states: z
