@@ -2,6 +2,8 @@
 // share their storage, and so see the new memory.
 #pragma once
 
+#include <c10/core/DeviceGuard.h>
+
 #include "support/torch.h"
 
 namespace cream {
@@ -18,6 +20,8 @@ inline void release_memory(const Tensor& tensor) {
 
 // New memory for a tensor that covers its storage; its values are undefined.
 inline void acquire_memory(const Tensor& tensor) {
+  // CUDA's allocator takes memory of the current device, which need not be the tensor's.
+  const c10::DeviceGuard guard(tensor.device());
   const c10::Storage& storage = tensor.storage();
   const size_t bytes = tensor.nbytes();
   storage.set_data_ptr_noswap(storage.allocator()->allocate(bytes));

@@ -12,6 +12,8 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
+#include <atomic>
+
 #include "test_device.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
@@ -46,11 +48,15 @@ struct EmulatedAllocator : c10::DeviceAllocator {
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override { return {memory, memory}; }
 };
 EmulatedAllocator allocator;
+std::atomic<int64_t> guards = 0;
 bool registered = false;
 
 // One device with one synchronous stream.
 struct EmulatedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
-  at::Device exchangeDevice(at::Device) const override { return kEmulated; }
+  at::Device exchangeDevice(at::Device) const override {
+    ++guards;
+    return kEmulated;
+  }
   at::Device getDevice() const override { return kEmulated; }
   c10::Stream getStream(at::Device) const noexcept override {
     return c10::Stream(c10::Stream::DEFAULT, kEmulated);
@@ -244,6 +250,7 @@ EmulatedMemory::EmulatedMemory(uint64_t bytes) {
   allocator.memory = bytes;
 }
 EmulatedMemory::~EmulatedMemory() { allocator.memory = 0; }
+int64_t emulated_guards() { return guards; }
 int64_t emulated_releases() {
   require_emulated();
   return allocator.releases;

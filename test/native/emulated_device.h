@@ -25,5 +25,7 @@ struct EmulatedMemory {
 };
 // How often cached memory was released to it.
 int64_t emulated_releases();
+// How often it was made the current device.
+int64_t emulated_guards();
 
 }  // namespace check

@@ -1,5 +1,8 @@
 // The emulated device computes as the CPU does and is as strict on devices as a GPU.
 #include "emulated_device.h"
+
+#include "support/transient.h"
+
 #include "check.h"
 
 using at::Tensor;
@@ -43,6 +46,15 @@ CHECK_CASE("emulated device: autograd runs there") {
     CHECK(on_emulated[i].device() == check::kEmulated);
     CHECK_CLOSE(on_emulated[i].cpu(), on_cpu[i], 1e-5);  // a GEMM may sum in another order
   }
+}
+
+CHECK_CASE("transient memory is taken while the tensor's device is the current one") {
+  const Tensor x = emulated(at::zeros({3}));
+  cream::release_memory(x);
+  const int64_t before = check::emulated_guards();
+  cream::acquire_memory(x);
+  CHECK(check::emulated_guards() > before && cream::has_memory(x));
+  CHECK(x.fill_(1).cpu().sum().item<float>() == 3);
 }
 
 CHECK_CASE("emulated device: a CPU tensor beside one of the device throws") {
