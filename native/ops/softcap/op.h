@@ -6,7 +6,8 @@
 
 namespace cream::ops {
 
-// In place, x fp32; c = 0 leaves x unchanged. Elements are independent. Not differentiable.
+// In place, x fp32; c = 0 leaves x unchanged. Elements are independent. Not differentiable. On a
+// GPU it gives the bits of soft_cap() (token_logprob/block.h), with which logits are scored.
 void softcap_(Tensor& x, double c);
 
 // dy/dx = 1 − (y / c)² from the capped value y: [rows, columns] fp32, like y.

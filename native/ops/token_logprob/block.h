@@ -25,7 +25,7 @@ struct JoinSums {
 };
 
 CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) {
-  return cap > 0 ? cap * tanhf(logit / cap) : logit;
+  return cap > 0 ? cap * tanhf(logit * (1.0f / cap)) : logit;
 }
 
 // The log-sum-exp of a row is joined from those of slices of this many tokens, each summed by 512

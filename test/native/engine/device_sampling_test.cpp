@@ -8,6 +8,7 @@
 #include "golden.h"
 #include "model_files.h"
 #include "ops/sample/op.h"
+#include "support/file.h"
 #include "support/random.h"
 #include "test_device.h"
 #include "trainer_params.h"
@@ -219,6 +220,24 @@ CHECK_CASE(
       "CPU and float32 %.4f\n",
       own, cpu, rounding);
   CHECK(own <= check::allowed(0.1, 0));
+}
+
+// The cap of the golden model is 4, whose reciprocal is exact; Gemma 2's is 30.
+CHECK_CASE("device sampling: a capped head's log-probs are the device's own scorer's") {
+  const model_files::TemporaryFolder folder;
+  const std::string golden = check::golden_path("families/gemma2");
+  std::filesystem::copy_file(golden + "/model.safetensors", folder.file("model.safetensors"));
+  std::string config = read_file(golden + "/config.json", 1 << 20);
+  const std::string cap = "\"final_logit_softcapping\": 4.0";
+  CHECK(config.find(cap) != std::string::npos);
+  config.replace(config.find(cap), cap.size(), "\"final_logit_softcapping\": 30.0");
+  folder.write("config.json", config);
+  Engine there;
+  there.load(folder.path(), DType::bfloat16, check::device_name(), Cancel());
+  for (const GenerationRequest& request : requests()) {
+    const auto drawn = sampled(there, request);
+    CHECK(furthest(logprobs(drawn), rescored(there, request, drawn)) <= check::allowed(0.1, 0));
+  }
 }
 
 CHECK_CASE("device sampling: an adapter's policy, and the base beside it") {
