@@ -248,7 +248,7 @@ const pointOf = (folder, device) => (specification) => {
 /** Whether the card can hold the work. If not, prints the reason, or throws it for a named work. */
 function possible(name, asked, { parameters }, { gpu }) {
   const reason =
-    gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes
+    gpu && ['train', 'iteration'].includes(name) && trainingBytes(parameters) > gpu.memoryBytes
       ? `training all of ${short(parameters / 1e9)} G parameters takes more than the card has`
       : undefined;
   if (!reason) return true;
@@ -316,6 +316,7 @@ async function measureCase(each, contenders, rounds, measureRoofline, { folder, 
         if (round < 0) continue;
         found[i].push(sample);
         say(`${each.id} ${round + 1}/${rounds} ${name}: ${short(sample.seconds)} s`);
+        if (sample.graphFailure) say(`${each.id} ${name}: no CUDA graph: ${sample.graphFailure}`);
       } catch (error) {
         errors[i] = error.message;
         say(`${each.id} ${name}: ${error.message}`);

@@ -135,6 +135,8 @@ Napi::Value from_generation_end(Napi::Env env, const GenerationEnd& end) {
   out["lastStep"] = count(env, end.last_step);
   out["prefillSeconds"] = stats.prefill_seconds;
   out["decodeSeconds"] = stats.decode_seconds;
+  out["graphFailure"] =
+      stats.graph_failure.empty() ? env.Null() : Napi::String::New(env, stats.graph_failure);
   return out;
 }
 

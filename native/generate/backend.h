@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "generate/sequence.h"
 #include "model/transformer.h"
@@ -41,6 +42,8 @@ class Backend {
   // The next token of each row, in the format of first_tokens(). `running` is the argument of the
   // last arrange().
   virtual Tensor decode(const Sequences& running) = 0;
+  // Why decode steps are launched kernel by kernel where a graph was expected; empty if none is.
+  virtual std::string graph_failure() const { return {}; }
 };
 
 std::unique_ptr<Backend> cpu_backend(const Transformer& model);

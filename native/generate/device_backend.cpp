@@ -65,6 +65,7 @@ class DeviceBackend : public Backend {
   Tensor first_tokens(const Sequences& entering) override;
   void arrange(const Sequences& running) override;
   Tensor decode(const Sequences& running) override;
+  std::string graph_failure() const override { return graph_->failure(); }
 
  private:
   void start(const Generation& generation);

@@ -159,6 +159,7 @@ bool Generator::decode() {
   each_request(running, [this](Generation& generation, size_t, size_t) {
     ++generation.result.stats.decode_steps;
     generation.result.last_step = steps_;
+    generation.result.stats.graph_failure = backend_->graph_failure();
   });
   return true;
 }

@@ -10,4 +10,6 @@ StepGraph::~StepGraph() = default;
 
 void StepGraph::run(int64_t key, const std::function<void()>& step) { step(); }
 
+std::string StepGraph::failure() const { return {}; }
+
 }  // namespace cream

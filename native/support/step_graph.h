@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "support/torch.h"
 
@@ -24,6 +25,9 @@ class StepGraph {
   // runs of a key are not captured, because libraries initialise in them; a later run is captured,
   // and all further ones are replayed.
   void run(int64_t key, const std::function<void()>& step);
+
+  // Why a step could not be captured, the first one; empty if all could.
+  std::string failure() const;
 
  private:
   struct Captured;

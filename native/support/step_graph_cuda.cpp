@@ -31,6 +31,9 @@ c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
                    .first->second;
 }
 
+// libtorch's messages go on with a stack trace.
+std::string first_line(const std::string& message) { return message.substr(0, message.find('\n')); }
+
 // Until a pool is ended, allocations still go to it.
 void end_pool(c10::DeviceIndex device, at::cuda::MempoolId_t pool) {
   try {
@@ -50,15 +53,16 @@ struct StepGraph::Captured {
   };
   at::Device device;
   std::map<int64_t, Step> steps;
+  std::string failure;
   at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
 
-  std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& step) const;
+  std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& step);
 };
 
 // Null where the step cannot be captured or memory for the graph is short; in either case nothing
 // of the step has run.
 std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(
-    const std::function<void()>& step) const {
+    const std::function<void()>& step) {
   const c10::cuda::CUDAStreamGuard recording(recording_stream(device.index()));
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   try {
@@ -67,14 +71,15 @@ std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(
     step();
     graph->capture_end();
     return graph;
-  } catch (const std::exception&) {
+  } catch (const std::exception& error) {
+    if (failure.empty()) failure = first_line(error.what());
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     cudaStreamIsCapturing(recording.current_stream(), &status);
     try {
       if (status != cudaStreamCaptureStatusNone) graph->capture_end();
-    } catch (const c10::Error&) {  // repeats the first error, before it has ended the pool
-      end_pool(device.index(), pool);
+    } catch (const c10::Error&) {  // repeats the first error
     }
+    end_pool(device.index(), pool);
     cudaGetLastError();  // clears the error, which ATen would report otherwise
     return nullptr;
   }
@@ -88,6 +93,8 @@ StepGraph::~StepGraph() {
   if (captured_ && !captured_->steps.empty())
     cudaStreamSynchronize(at::cuda::getCurrentCUDAStream(captured_->device.index()));
 }
+
+std::string StepGraph::failure() const { return captured_ ? captured_->failure : ""; }
 
 void StepGraph::run(int64_t key, const std::function<void()>& step) {
   if (!captured_) return step();

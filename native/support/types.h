@@ -123,6 +123,7 @@ struct GenerationStats {
   uint64_t completion_tokens = 0;
   uint64_t decode_steps = 0;
   double prefill_seconds = 0, decode_seconds = 0;
+  std::string graph_failure;  // of Backend
 };
 
 // One prompt and the completions to score.

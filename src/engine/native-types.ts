@@ -112,6 +112,11 @@ export interface NativeGenerationStats {
   /** Seconds of the steps that this request took part in, alone or with others. */
   prefillSeconds: number;
   decodeSeconds: number;
+  /**
+   * Why decode steps on a GPU could not be captured as CUDA graphs, the first reason; they then
+   * take longer. null if all could, and on the CPU.
+   */
+  graphFailure: string | null;
 }
 
 export interface NativeScoringResult {

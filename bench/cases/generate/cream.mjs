@@ -19,7 +19,7 @@ await model
   .all();
 const generation = model.generate(request);
 const { seconds: time, result } = await seconds(() => generation.all());
-const { prefillSeconds, decodeSeconds, decodeSteps } = await generation.stats;
+const { prefillSeconds, decodeSeconds, decodeSteps, graphFailure } = await generation.stats;
 const groups = spec.prompts.map((prompt, i) => ({
   prompt: prompt.length,
   lengths: result.filter(({ promptIndex }) => promptIndex === i).map(({ tokens }) => tokens.length),
@@ -35,6 +35,7 @@ report({
   prefillSeconds,
   decodeSeconds,
   decodeSteps,
+  ...(graphFailure !== null && { graphFailure }),
   decodeFlopsPerSecond: flops.decode / decodeSeconds,
   ...(spec.device !== 'cpu' && {
     decodeBytesPerSecond: decodeBytes(spec.config, decodeSteps, groups) / decodeSeconds,
