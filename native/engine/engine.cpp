@@ -300,7 +300,13 @@ void Engine::end_trainer(uint64_t trainer, bool keep_masters) {
   const bool whole = state_->trainer->has_weights();
   // The masters of a float32 model are its weights, and an adapter keeps its own.
   if (keep_masters && info_.dtype == DType::bfloat16 && !state_->model->lora()) {
-    NamedTensors masters = on_host(state_->trainer->masters(), device);
+    NamedTensors masters;
+    try {
+      masters = on_host(state_->trainer->masters(), device);
+    } catch (...) {
+      release_device_memory(device);  // what was copied stays pinned otherwise
+      throw;
+    }
     if (state_->trainer->writes())
       state_->kept_masters = std::make_shared<const NamedTensors>(std::move(masters));
   }

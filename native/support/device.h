@@ -31,7 +31,8 @@ void synchronize(const at::Device& device);
 // Total memory of a device in bytes; 0 for the CPU and where it is unknown.
 uint64_t device_memory(at::Device device);
 
-// Releases the device memory cached by libtorch; does nothing on the CPU.
+// Releases the memory that libtorch caches for a device, pinned memory of the host too; does
+// nothing on the CPU.
 void release_device_memory(at::Device device);
 
 // The index of "cuda:N", 0 of "cuda", -1 of "cpu"; Error{invalid_argument} for any other name.

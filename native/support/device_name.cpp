@@ -1,4 +1,5 @@
 // Device functions common to builds with and without CUDA.
+#include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -19,7 +20,9 @@ uint64_t device_memory(at::Device device) {
 }
 
 void release_device_memory(at::Device device) {
-  if (!device.is_cpu()) c10::getDeviceAllocator(device.type())->emptyCache();
+  if (device.is_cpu()) return;
+  c10::getDeviceAllocator(device.type())->emptyCache();
+  if (device.is_cuda()) at::getHostAllocator(device.type())->empty_cache();
 }
 
 int device_index(const std::string& name) {

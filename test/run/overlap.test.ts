@@ -155,11 +155,16 @@ it('is stopped by the signal of its caller', async () => {
 });
 
 it('decodes blocks together only where a sequence has its bits in any company', async () => {
-  const limit = (device: string, batchInvariant: boolean, most: number | 'auto' = 'auto') =>
+  const limit = (
+    device: string,
+    batchInvariant: boolean,
+    most: number | 'auto' = 'auto',
+    rank?: number,
+  ) =>
     sequencesAtOnce(
       () =>
         Promise.resolve({
-          model: { device, config: { batchInvariant } },
+          model: { device, config: { batchInvariant }, adapter: rank ? { rank } : null },
         } as unknown as LanguageModel),
       most,
     );
@@ -168,6 +173,9 @@ it('decodes blocks together only where a sequence has its bits in any company', 
   expect(await limit('cuda:0', true)).toBe(512);
   expect(await limit('cpu', false)).toBeUndefined();
   expect(await limit('cuda:0', false, 40)).toBeUndefined();
+  expect(await limit('cpu', true, 40, 4)).toBe(40);
+  expect(await limit('cuda:0', true, 40, 32)).toBe(40);
+  expect(await limit('cuda:0', true, 40, 4)).toBeUndefined();
   // Which models are: native/model/transformer.cpp.
   const headsOf = async (hiddenSize: number) => {
     const model = await Model.load(tinyModel({ hiddenSize, numHeads: 2, numKvHeads: 1 }));

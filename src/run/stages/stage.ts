@@ -112,7 +112,10 @@ export async function sequencesAtOnce(
   limit: number | 'auto',
 ): Promise<number | undefined> {
   const { model } = await policy();
-  if (!model.config.batchInvariant) return undefined;
+  const { device, adapter } = model;
+  // On a GPU the kernels that keep a row's bits take sides of multiples of 8 (ops/linear).
+  const keepsBits = device === 'cpu' || (adapter?.rank ?? 0) % 8 === 0;
+  if (!model.config.batchInvariant || !keepsBits) return undefined;
   if (limit !== 'auto') return limit;
-  return model.device === 'cpu' ? CPU_AUTO.maxNumSeqs : MOST_SEQS;
+  return device === 'cpu' ? CPU_AUTO.maxNumSeqs : MOST_SEQS;
 }
