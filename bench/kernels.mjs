@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { addonPath } from '../dist/engine/addon.js';
+import { addonPath, engineInfo } from '../dist/engine/addon.js';
 import { markdownTable, plainTable } from './tables.mjs';
 
 const prefix = process.env.CREAM_KERNEL_TIMES;
@@ -24,6 +24,7 @@ export const recording = (library, folder) => ({
 /** In the trial: marks the start (`start`) or end (`stop`) of what is recorded. */
 export async function mark(which) {
   if (!prefix) return;
+  engineInfo(); // what records begins with CUDA, which a trial may begin only after its start
   const file = `${prefix}.${which}`;
   writeFileSync(file, '');
   for (const began = Date.now(); existsSync(file) && Date.now() - began < PATIENCE_MS;)

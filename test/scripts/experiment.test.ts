@@ -165,7 +165,7 @@ describe('scripts/experiments/cream.mjs', () => {
     expect(other.stderr).toContain('siqa/validation.jsonl: not the data that was registered');
   });
 
-  it('has the published figures of a model in the primary table, and leaves its tables', async () => {
+  it('has the published figures of a model in the primary table', async () => {
     const tables = async (page: string) => {
       const { experimentTables } = (await import(
         join(root, 'scripts/experiments/cream-tables.mjs')

@@ -148,7 +148,7 @@ function printPlans(plans: readonly CardPlan[], cluster: Cluster | undefined): v
   if (host > 0)
     printLine(
       `\nhost memory: ${gib(host)} for the master weights from one training to the next, while ` +
-        'the checkpoint is written',
+        'the checkpoint is written; libtorch rounds each pinned tensor up to a power of two',
     );
 }
 
