@@ -89,6 +89,7 @@ void make_deterministic() {
   context.setDeterministicAlgorithms(true, /*warn_only=*/false);
   context.setDeterministicFillUninitializedMemory(false);
   context.setAllowBF16ReductionCuBLAS(false);
+  context.setAllowTF32CuBLAS(false);  // TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, which images set
 }
 
 }  // namespace

@@ -90,8 +90,9 @@ StepGraph::StepGraph(at::Device device) {
 }
 
 StepGraph::~StepGraph() {
-  if (captured_ && !captured_->steps.empty())
-    cudaStreamSynchronize(at::cuda::getCurrentCUDAStream(captured_->device.index()));
+  if (!captured_ || captured_->steps.empty()) return;
+  const c10::cuda::CUDAGuard guard(captured_->device);  // a default stream is the current device's
+  cudaStreamSynchronize(at::cuda::getCurrentCUDAStream(captured_->device.index()));
 }
 
 std::string StepGraph::failure() const { return captured_ ? captured_->failure : ""; }

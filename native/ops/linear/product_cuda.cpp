@@ -123,6 +123,15 @@ std::vector<Algorithm> proposals(const Product& p, int64_t rows, int most) {
   return out;
 }
 
+Algorithm first(const Product& p) {
+  const std::vector<Algorithm> found = proposals(p, p.x.size(0), 1);
+  if (found.empty())
+    throw Error(ErrorCode::internal, "linear: cuBLASLt has no kernel for " +
+                                         std::to_string(p.w.size(0)) + " × " +
+                                         std::to_string(p.w.size(1)) + ".");
+  return found[0];
+}
+
 // Deterministic numbers in (−1, 1) that look random; no generator's state changes.
 Tensor sample(int64_t rows, int64_t columns, double step, const Tensor& like) {
   return at::arange(rows * columns, like.options().dtype(at::kFloat))
@@ -208,15 +217,6 @@ class Algorithms {
  private:
   using Key = std::tuple<int, int64_t, int64_t, int64_t, at::ScalarType>;
 
-  static Algorithm first(const Product& p) {
-    const std::vector<Algorithm> found = proposals(p, p.x.size(0), 1);
-    if (found.empty())
-      throw Error(ErrorCode::internal, "linear: cuBLASLt has no kernel for " +
-                                           std::to_string(p.w.size(0)) + " × " +
-                                           std::to_string(p.w.size(1)) + ".");
-    return found[0];
-  }
-
   Algorithm choose(const Product& p) {
     const int64_t rows = p.x.size(0);
     std::vector<Algorithm> found = proposals(p, rows, rows > 512 ? 4 : 8);
@@ -254,8 +254,9 @@ bool takes(const Tensor& x, const Tensor& w) {
          aligned(x) && aligned(w) && x.size(1) % 8 == 0 && w.size(0) % 8 == 0;
 }
 
+// An algorithm was chosen for one number of rows of its bucket, and may refuse another one.
 void multiply(const Product& p, const Algorithm& algorithm) {
-  if (!run(p, algorithm))
+  if (!run(p, algorithm) && !run(p, first(p)))
     throw Error(ErrorCode::internal, "linear: cuBLASLt refuses a product that it proposed.");
 }
 
