@@ -1,12 +1,12 @@
 /** The recipes that are shipped with the program, by name. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { editDistance } from '../files/edit-distance.js';
 import { readText, type FileError } from '../files/read.js';
 import { isRun } from '../run/run-folder.js';
 import { RunError } from '../run/errors.js';
-import { editDistance } from '../run/recipe-messages.js';
 import { RECIPE } from '../run/store.js';
 
 const FOLDER = fileURLToPath(new URL('../../recipes', import.meta.url));
@@ -39,6 +39,12 @@ export async function shippedRecipes(): Promise<ShippedRecipe[]> {
   );
 }
 
+/** The first sentence of a recipe's comment, on one line. */
+export function firstSentence(about: string): string {
+  const paragraph = about.split(/\n\s*\n/)[0]!.replace(/\s+/g, ' ');
+  return /^.+?\.(?= \p{Lu}|$)/u.exec(paragraph)?.[0] ?? paragraph;
+}
+
 /**
  * The text of a recipe: the file of that name if it exists, otherwise the shipped recipe. @throws
  * RunError with the known names
@@ -59,11 +65,7 @@ export async function readRecipe(name: string): Promise<{ file: string; text: st
 }
 
 function noRecipe(name: string, shipped: readonly ShippedRecipe[]): string {
-  if (statSync(name, { throwIfNoEntry: false })?.isDirectory())
-    return isRun(name)
-      ? `${name} is a run directory; to resume it, run its recipe: cream run ` +
-          `${join(name, RECIPE)} --out ${name}`
-      : `${name} is a folder; name a recipe's YAML file.`;
+  if (statSync(name, { throwIfNoEntry: false })?.isDirectory()) return folderInsteadOfRecipe(name);
   const [nearest] = shipped
     .map((recipe) => ({ name: recipe.name, distance: editDistance(name, recipe.name) }))
     .sort((a, b) => a.distance - b.distance);
@@ -74,4 +76,16 @@ function noRecipe(name: string, shipped: readonly ShippedRecipe[]): string {
       ? `Did you mean '${nearest.name}'?`
       : `These do: ${shipped.map((recipe) => recipe.name).join(', ')}.`)
   );
+}
+
+function folderInsteadOfRecipe(folder: string): string {
+  const recipe = join(folder, RECIPE);
+  if (isRun(folder))
+    return (
+      `${folder} is a run directory; to resume it, run its recipe: cream run ${recipe} ` +
+      `--out ${folder}`
+    );
+  return existsSync(recipe)
+    ? `${folder} is a folder; run its recipe: cream run ${recipe} --out <dir>`
+    : `${folder} is a folder; name a recipe's YAML file.`;
 }

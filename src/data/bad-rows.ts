@@ -3,7 +3,7 @@
  * first bad row and the number of others; `skip` leaves them out, each with its reason.
  */
 import { shown } from '../files/options.js';
-import { DataError } from './jsonl.js';
+import { DataError, MappingError } from './jsonl.js';
 
 export const ON_BAD_ROW = ['error', 'skip'] as const;
 /** Treatment of unusable rows: `error` refuses the source, `skip` leaves the rows out. */
@@ -41,6 +41,8 @@ export class BadRows {
   readonly skipped: Skipped[] = [];
   private first: DataError | undefined;
   private count = 0;
+  /** Those among them that the mapping of columns does not fit. */
+  private unmapped = 0;
 
   /** @throws DataError if `mode` is none */
   constructor(private readonly mode: OnBadRow = 'error') {
@@ -51,6 +53,7 @@ export class BadRows {
   readonly add = (error: DataError): void => {
     if (this.first === undefined || isBefore(error.message, this.first.message)) this.first = error;
     this.count++;
+    if (error instanceof MappingError) this.unmapped++;
     if (this.mode === 'skip') this.skipped.push({ reason: error.message });
   };
 
@@ -68,7 +71,9 @@ export class BadRows {
   /** @throws DataError for bad rows in the mode `error`, and if no row is left */
   check(source: string, left: number): void {
     if (this.first === undefined || (this.mode === 'skip' && left > 0)) return;
-    const more = this.count - 1;
+    // A mapping that fits no row is wrong itself.
+    const isMapping = left === 0 && this.unmapped === this.count;
+    const more = isMapping ? 0 : this.count - 1;
     const others =
       more === 0 ? '' : ` (${more} more ${more === 1 ? 'row' : 'rows'} cannot be used either)`;
     throw new DataError(

@@ -39,6 +39,9 @@ export class DataError extends Error {
   readonly code = 'ERR_DATA';
 }
 
+/** A mapping of columns that does not fit a row, which may be no fault of the row. */
+export class MappingError extends DataError {}
+
 /**
  * One record as one line, including the newline. U+2028 and U+2029 are escaped, because some line
  * readers split at them.

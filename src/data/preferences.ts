@@ -22,6 +22,7 @@ import { BadRows, type LeftOut } from './bad-rows.js';
 import { underOurNames } from './column-names.js';
 import { extractPrompt, splitTexts, turns, type Split } from './implicit.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
+import { likelyMapping } from './likely-column.js';
 import {
   beginsWith,
   conversation,
@@ -144,7 +145,7 @@ export function preferenceOf(row: Row, options: RowOptions = {}): Pair {
       throw new DataError(
         `${where}: no preference pair found: column ${JSON.stringify(column)} is missing; ` +
           `give "prompt", "chosen" and "rejected"; the row has ${columnList(value)}; columns ` +
-          `give them other names, such as ${column}=text`,
+          `give them other names, such as ${likelyMapping([column], value)}`,
       );
   }
   const [chosen, rejected] = [answerIn(given, 'chosen'), answerIn(given, 'rejected')];

@@ -17,7 +17,7 @@ import {
   underOurNames,
 } from './column-names.js';
 import { dialoguePrompt } from './implicit.js';
-import { columnList, DataError, describe } from './jsonl.js';
+import { columnList, DataError, describe, MappingError } from './jsonl.js';
 import {
   beginsWith,
   conversation,
@@ -61,12 +61,12 @@ export function rename(row: Row, columns: readonly string[]): Row {
   const pairs = columns.map((pair) => {
     const [ours, theirs] = pair.split(/=(.*)/s, 2) as [string, string | undefined];
     if (!ours || !theirs)
-      throw new DataError(
+      throw new MappingError(
         `the column mapping ${JSON.stringify(pair)} is not of the form ours=theirs, such ` +
           'as prompt=query',
       );
     if (ours !== IGNORE && !isRead(ours))
-      throw new DataError(
+      throw new MappingError(
         `the column mapping ${JSON.stringify(pair)} names ${JSON.stringify(ours)}, which is not ` +
           `read; the name on the left must be one of ${knownNames()}, or ${IGNORE}`,
       );
@@ -84,7 +84,7 @@ export function rename(row: Row, columns: readonly string[]): Row {
     if (ignored.has(column) || ignored.has(ourName(column) ?? column)) delete value[column];
   for (const { ours, theirs } of named) {
     if (row.value[theirs] === undefined)
-      throw new DataError(
+      throw new MappingError(
         `${row.where}: there is no column ${JSON.stringify(theirs)} to read as ` +
           `${JSON.stringify(ours)}; the row has ${columnList(row.value)}`,
       );
@@ -123,13 +123,13 @@ interface Mapping {
 function refuseTwice(named: readonly Mapping[], ignored: ReadonlySet<string>): void {
   for (const [i, { ours, theirs }] of named.entries()) {
     if (ignored.has(theirs))
-      throw new DataError(
+      throw new MappingError(
         `the column mappings read ${JSON.stringify(theirs)} as ${JSON.stringify(ours)} and ` +
           'ignore it; leave one of them out',
       );
     const other = named.slice(0, i).find((pair) => ourName(pair.ours) === ourName(ours));
     if (other !== undefined)
-      throw new DataError(
+      throw new MappingError(
         `the column mappings read both ${JSON.stringify(other.theirs)} and ` +
           `${JSON.stringify(theirs)} as ${JSON.stringify(ours)}; leave one of them out`,
       );

@@ -22,6 +22,7 @@
 import { BadRows, type LeftOut, type OnBadRow } from './bad-rows.js';
 import { answerOf, choicePrompt, choicesOf } from './choices.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
+import { likelyMapping } from './likely-column.js';
 import { checkTexts, conversation, CONVERSATIONS, isBlank, isEmpty } from './messages.js';
 import {
   ANSWERS,
@@ -156,7 +157,7 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
       throw new DataError(
         `${where}: no prompt found; give "prompt" (text or messages), "messages", "question" ` +
           `or "instruction"; the row has ${columnList(value)}; columns give it another name, ` +
-          'such as prompt=text',
+          `such as ${likelyMapping(PROMPT_CANDIDATES, value)}`,
       );
     case 'question': {
       // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
@@ -254,7 +255,7 @@ function demonstrationParts(line: Row): {
     throw new DataError(
       `${where}: no demonstration found; give "messages", "prompt" + "completion" or ` +
         `"instruction" + "output"; the row has ${columnList(value)}; columns give them other ` +
-        'names, such as completion=text',
+        `names, such as ${likelyMapping([...ANSWERS, ...PROMPT_CANDIDATES], value)}`,
     );
   const others = ANSWERS.filter((column) => column !== answer && !isEmpty(value[column]));
   const other = others.find((column) => value[column] !== value[answer]);

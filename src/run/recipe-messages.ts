@@ -1,5 +1,6 @@
 /** What is wrong with a value of a recipe, as a message with the expected and the given value. */
 import type { z } from 'zod';
+import { editDistance } from '../files/edit-distance.js';
 import { recipeSchema } from './recipe.js';
 
 export type Path = readonly PropertyKey[];
@@ -86,24 +87,6 @@ function suggestion(key: string, path: Path): string {
   if (nearest && nearest.distance <= Math.max(2, Math.floor(key.replaceAll('_', '').length / 3)))
     return `; did you mean '${nearest.name}'?`;
   return `; known here: ${known.join(', ')}`;
-}
-
-/** Levenshtein distance of the two words without `_`. */
-export function editDistance(a: string, b: string): number {
-  const [x, y] = [a.replaceAll('_', ''), b.replaceAll('_', '')];
-  let previous = Array.from({ length: y.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= x.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= y.length; j++) {
-      row[j] = Math.min(
-        previous[j]! + 1,
-        row[j - 1]! + 1,
-        previous[j - 1]! + (x[i - 1] === y[j - 1] ? 0 : 1),
-      );
-    }
-    previous = row;
-  }
-  return previous[y.length]!;
 }
 
 function valueAt(data: unknown, path: Path): unknown {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readRecipe } from '../../src/cli/recipes.js';
+import { firstSentence, readRecipe } from '../../src/cli/recipes.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -311,6 +311,14 @@ describe('commands without an engine', () => {
       stderr: expect.stringContaining("There is no recipe 'nope'; there are cream-dyn, "),
     });
   });
+
+  it.each([
+    ['One\nsentence. Two.\n\nmore', 'One sentence.'],
+    ['As of Zhou et al., 2025: x.', 'As of Zhou et al., 2025: x.'],
+    ['No end', 'No end'],
+  ])('%j begins with a whole sentence', (about, sentence) =>
+    expect(firstSentence(about)).toBe(sentence),
+  );
 
   it('a folder with the name of a recipe, such as a run directory, does not hide it', async () => {
     mkdirSync(join(work, 'srlm'));

@@ -308,6 +308,26 @@ describe('text that is templated already', () => {
 });
 
 describe('rows of a file', () => {
+  it.each<[object, string]>([
+    [{ promt: 'a', note: 'b' }, 'prompt=promt'],
+    [{ body: 'a', n: 1 }, 'prompt=body'],
+    [{ body: 'a', note: 'b' }, 'prompt=text'],
+  ])('without a prompt are told a mapping: %j', async (value, mapping) => {
+    await expect(loadPrompts(await file(value))).rejects.toThrow(
+      `columns give it another name, such as ${mapping}`,
+    );
+  });
+
+  it('are not blamed for a mapping that fits none of them', async () => {
+    const rows = [{ query: 'Hi' }, { query: 'Ho' }];
+    const read = async (...all: object[]) =>
+      loadPrompts(await file(...all), { columns: ['prompt=qery'] });
+    await expect(read(...rows)).rejects.toThrow(
+      /no column "qery" to read as "prompt"; the row has "query"$/,
+    );
+    await expect(read(...rows, { qery: 'He' })).rejects.toThrow(/\(1 more row cannot be used/);
+  });
+
   it('the first bad one is named, with how many more there are', async () => {
     const rows = [{ prompt: 'Hi' }, { text: 'a' }, { text: 'b' }, { prompt: 'Ho' }, { text: 'c' }];
     await expect(loadPrompts(await file(...rows))).rejects.toThrow(

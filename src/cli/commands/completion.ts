@@ -19,26 +19,27 @@ export function addCompletion(program: Command, _cli: Cli): void {
     .addArgument(new Argument('[shell]', 'the shell').choices(Object.keys(SCRIPTS)))
     .option('--json', 'print the commands and their flags as JSON, for other programs')
     .action((shell: keyof typeof SCRIPTS | undefined, flags: { json?: boolean }) => {
-      if (flags.json && shell === undefined) return printJson(describe(program));
+      if (flags.json && shell === undefined) return printJson(describe(program, (about) => about));
       if (flags.json || shell === undefined)
         throw new RunError(
           'ERR_RECIPE',
           `Name a shell (${Object.keys(SCRIPTS).join(', ')}) for its script, or give --json ` +
             'alone for the commands and flags.',
         );
-      printLine(SCRIPTS[shell](describe(program)));
+      printLine(SCRIPTS[shell](describe(program, plain)));
     });
 }
 
 /** Shortens a description and removes characters with a meaning in shells. */
 const plain = (text: string): string => text.replace(/[^\w ,./-]/g, '').slice(0, 60);
 
-const describe = (program: Command): Described[] =>
+/** The commands and their flags, with descriptions as `told`. */
+const describe = (program: Command, told: (about: string) => string): Described[] =>
   program.commands.map((command) => ({
     name: command.name(),
-    about: plain(command.description()),
+    about: told(command.description()),
     flags: command.options.flatMap(({ long, description, required, optional }) =>
-      long ? [{ long, about: plain(description), takesValue: required || optional }] : [],
+      long ? [{ long, about: told(description), takesValue: required || optional }] : [],
     ),
   }));
 
