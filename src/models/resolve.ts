@@ -182,6 +182,8 @@ async function resolveHub(
     env: options.env,
     signal: options.signal,
     onProgress: options.onProgress,
+  }).catch((error: unknown) => {
+    throw notHereEither(name, error);
   });
   return {
     path: model.path,
@@ -190,6 +192,14 @@ async function resolveHub(
     digest: `hub:${model.commit}`,
     ...(model.licence && { licence: model.licence }),
   };
+}
+
+/** A name that the hub does not answer for may be a misspelt path. */
+function notHereEither(name: string, error: unknown): unknown {
+  if (!(error instanceof ModelError) || !['ERR_NETWORK', 'ERR_NOT_FOUND'].includes(error.code))
+    return error;
+  const message = `There is no file or folder ${name}, and ${error.message}`;
+  return new ModelError(error.code, message, { cause: error });
 }
 
 /** The cached snapshot; a damaged one is ignored if it can be fetched again. */

@@ -316,6 +316,16 @@ describe('hub ids', () => {
     expect(hub.log).toEqual([]);
   });
 
+  it('may be a misspelt path where the hub does not know them', async () => {
+    const unreachable = { ...env, HF_ENDPOINT: 'http://127.0.0.1:9' };
+    await expect(resolveModel('runs/recpe', { env: unreachable })).rejects.toMatchObject({
+      code: 'ERR_NETWORK',
+      message: expect.stringMatching(
+        /^There is no file or folder runs\/recpe, and 127\.0\.0\.1:9 could not be reached for /,
+      ),
+    });
+  });
+
   it('say where the cache folder cannot be made', async () => {
     const home = env['HOME'] as string;
     writeFileSync(join(home, 'file'), '');
