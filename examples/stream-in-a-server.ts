@@ -14,7 +14,10 @@ import { loadModel } from 'cream-lm';
 const [model = 'smollm2-135m-instruct', port = '8080'] = process.argv.slice(2);
 const lm = await loadModel(model);
 
-const server = createServer((request, response) => void answer(request, response));
+const server = createServer((request, response) => {
+  // A request that fails must not end the server.
+  answer(request, response).catch(() => response.destroy());
+});
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const left = new AbortController();
@@ -32,7 +35,9 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     response.end();
   } catch (error) {
     if (left.signal.aborted) return; // the client has disconnected
-    response.writeHead(500).end((error as Error).message);
+    if (response.headersSent)
+      response.destroy(); // a part was sent: the client sees the end cut off
+    else response.writeHead(500).end((error as Error).message);
   }
 }
 

@@ -127,6 +127,11 @@ const tests: Record<string, () => Promise<void>> = {
     ]);
     expect(one.length).toBeGreaterThan(0);
     expect(other).toBe(one); // the same seed, side by side
+    const failed = await fetch(`http://127.0.0.1:${port}?seed=none`, {
+      method: 'POST',
+      body: 'hi',
+    });
+    expect(failed.status).toBe(500);
     const leaving = new AbortController();
     const reader = (await ask('another', leaving.signal)).body!.getReader();
     await reader.read();
