@@ -83,7 +83,7 @@ function look(path: string, stat: typeof lstatSync): Stats | undefined {
     const { code } = error as NodeJS.ErrnoException;
     throw code === 'ELOOP'
       ? refusal(path, 'its links lead in a circle; name the file that is to be written')
-      : explainDisk(path, error);
+      : explainDisk(path, error, false);
   }
 }
 
@@ -93,7 +93,7 @@ export async function writeOutput(
   text: string,
   signal: AbortSignal,
 ): Promise<void> {
-  if (kind === 'file') return writeAtomic(path, text);
+  if (kind === 'file') return writeAtomic(path, text, false);
   if (kind === 'through') return onDisk(path, () => writePipe(path, text, signal));
   // Node writes to a pipe synchronously: a reader that waits would make it deaf to signals.
   if (fstatSync(1).isFIFO() && existsSync(OWN_STDOUT))

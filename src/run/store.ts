@@ -51,8 +51,8 @@ export const phaseFolder = (phase: Phase): string =>
 export const isPhaseFolder = (name: string): boolean => /^(sft|iteration-\d+)$/.test(name);
 
 /** files.ts's writeAtomic, with one sentence for a full or read-only disk. */
-export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> =>
-  onDisk(path, () => write(path, data));
+export const writeAtomic = (path: string, data: string | Uint8Array, begun = true): Promise<void> =>
+  onDisk(path, () => write(path, data), begun);
 
 /**
  * Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced and
@@ -156,7 +156,9 @@ export async function inBlocks<Item, Made extends object>({
 }: Blocks<Item, Made>): Promise<Made[]> {
   if (existsSync(path) && !replace) return readRecords<Made>(path);
   const parts = `${path}.parts`;
-  const saved = await onDisk(parts, () => openParts(parts, plan));
+  // A command names its file, and before its first block nothing is kept.
+  const begun = !replace || existsSync(parts);
+  const saved = await onDisk(begun ? parts : path, () => openParts(parts, plan), begun);
   const made: Made[][] = [];
   const missing: Block<Item>[] = [];
   for (const block of blocksOf(items, size)) {
@@ -214,13 +216,13 @@ const partName = (block: number): string => `${String(block).padStart(5, '0')}.j
 
 /**
  * Runs file work on `path`, which a stop waits for; a full or read-only disk becomes one clear
- * sentence.
+ * sentence, which says that finished work is kept if any has `begun`.
  */
-export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
+export async function onDisk<T>(path: string, work: () => Promise<T>, begun = true): Promise<T> {
   try {
     return await whileHeld(work);
   } catch (error) {
-    throw explainDisk(path, error);
+    throw explainDisk(path, error, begun);
   }
 }
 
@@ -239,14 +241,16 @@ const DISK_FAULTS: Readonly<Record<string, string>> = {
 };
 
 /** Explains a failed write to the user; returns any other error unchanged. */
-export function explainDisk(path: string, error: unknown): unknown {
+export function explainDisk(path: string, error: unknown, begun = true): unknown {
   const { code } = error as NodeJS.ErrnoException;
   const what = DISK_FAULTS[code ?? ''] ?? systemReason(code);
   if (what === undefined || error instanceof FileError) return error; // a FileError is of a read
   return new RunError(
     'ERR_DISK',
-    `Cannot write ${path}: ${what}. Finished work is kept: remove the cause and run the same ` +
-      'command again.',
+    `Cannot write ${path}: ${what}. ` +
+      (begun
+        ? 'Finished work is kept: remove the cause and run the same command again.'
+        : 'Remove the cause, or name another file.'),
     { cause: error },
   );
 }

@@ -63,6 +63,11 @@ it('an error of the system is told as one of writing, unless it is one of readin
   expect(explainDisk('/out', reading)).toBe(reading);
   const other = new Error('own words');
   expect(explainDisk('/out', other)).toBe(other);
+  expect(explainDisk('/out', Object.assign(new Error(), { code: 'ENOENT' }), false)).toMatchObject({
+    message:
+      'Cannot write /out: its folder is missing and cannot be made. Remove the cause, or name ' +
+      'another file.',
+  });
 });
 
 describe('a folder made whole', () => {
