@@ -9,11 +9,11 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { creamCache } from '../dist/files/cache.js';
 import { curveTables, measureCurves } from './curves.mjs';
-import { BenchError, findLlama, findPython, ggufFormats, hasModule } from './peers.mjs';
+import { BenchError, findLlama, findPython, ggufFormats, hasModule, UsageError } from './peers.mjs';
 import { nominalPeak } from './gpus.mjs';
 import { kernelLibrary, kernelTable, readKernels, recording } from './kernels.mjs';
 import { measureRanks, ranksTable } from './ranks.mjs';
-import { SHAPES, trainingBytes } from './shapes.mjs';
+import { shapeNamed, SHAPES, trainingBytes } from './shapes.mjs';
 import { short, summarise } from './statistics.mjs';
 import { caseTable, notes, ROOFLINE, rooflineTable } from './tables.mjs';
 import { WORKS } from './works.mjs';
@@ -31,7 +31,7 @@ const { values: flags, positionals } = parseArgs({
     kernels: { type: 'boolean' },
     quick: { type: 'boolean' },
     markdown: { type: 'boolean' },
-    model: { type: 'string', default: 'smollm2-135m-instruct' },
+    model: { type: 'string' },
     repeat: { type: 'string' },
     device: { type: 'string', default: 'cpu' },
     shape: { type: 'string' },
@@ -39,6 +39,7 @@ const { values: flags, positionals } = parseArgs({
 });
 /** Works of their own kind, which are measured only if they are named. */
 const APART = ['roofline', 'curves', 'ranks'];
+const model = flags.model ?? 'smollm2-135m-instruct';
 const onGpu = flags.device !== 'cpu';
 let current;
 
@@ -68,9 +69,9 @@ function trial(program, args, env = {}) {
 }
 
 async function main() {
-  const { work, repeat, library } = checkedFlags();
+  const { work, repeat, shape, library } = checkedFlags();
   const folder = ownFolder();
-  const prepared = await prepare(work, folder);
+  const prepared = await prepare(work, shape, folder);
   const measured = await measure(work, repeat, { ...prepared, folder, library });
   const result = {
     format: 1,
@@ -86,30 +87,31 @@ async function main() {
   describe(result);
 }
 
-/** The work that is asked for, its rounds, and the library that records kernels. */
+/** The work that is asked for, its rounds and shape, and the library that records kernels. */
 function checkedFlags() {
   const work = positionals[0] ?? 'all';
   if (positionals.length > 1 || !(work === 'all' || APART.includes(work) || work in WORKS))
-    throw new BenchError(
+    throw new UsageError(
       `There is no work '${positionals.join(' ')}'; choose one of ${APART.join(', ')}, ` +
         `${Object.keys(WORKS).join(', ')}.`,
     );
   const repeat = flags.repeat === undefined ? undefined : Number(flags.repeat);
   if (repeat !== undefined && !(Number.isInteger(repeat) && repeat >= 1))
-    throw new BenchError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
-  if (flags.shape !== undefined && !(flags.shape in SHAPES))
-    throw new BenchError(
+    throw new UsageError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
+  const shape = flags.shape && shapeNamed(flags.shape);
+  if (flags.shape !== undefined && !shape)
+    throw new UsageError(
       `There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`,
     );
   const library = flags.kernels ? kernelLibrary() : undefined;
   if (flags.kernels && !(onGpu && library))
-    throw new BenchError(
+    throw new UsageError(
       onGpu
         ? '--kernels needs kernel_times.so beside the addon: build where CUPTI is there, which ' +
             "comes with the CUDA toolkit and with torch's NVIDIA packages."
         : '--kernels records kernels of a GPU: name one with --device cuda.',
     );
-  return { work, repeat, library };
+  return { work, repeat, shape, library };
 }
 
 /** A folder for this call's files, which goes with the process, as does a trial in progress. */
@@ -131,20 +133,20 @@ function ownFolder() {
 }
 
 /** Makes the specifications of the cases in `folder`; describes machine, model and sizes. */
-function prepare(work, folder) {
+function prepare(work, shape, folder) {
   const specification = join(folder, 'prepare.json');
   writeFileSync(
     specification,
     JSON.stringify({
-      model: flags.model,
-      shape: flags.shape,
+      model,
+      shape,
       device: flags.device,
       quick: Boolean(flags.quick),
       iteration: ['all', 'iteration'].includes(work),
       folder,
     }),
   );
-  say(`preparing ${flags.shape ?? flags.model}`);
+  say(`preparing ${shape ?? model}`);
   return trial(process.execPath, [here('prepare.mjs'), specification]);
 }
 
@@ -201,7 +203,7 @@ async function measureApart(work, repeat, folder) {
     return { curves };
   }
   if (work === 'ranks') {
-    const ranks = await measureRanks({ quick, rounds: rounds(3), folder, model: flags.model, say });
+    const ranks = await measureRanks({ quick, rounds: rounds(3), folder, model, say });
     if (shown) print(`\n${ranksTable(ranks, flags.markdown)}`);
     return { ranks };
   }
@@ -393,6 +395,6 @@ function show(result) {
 try {
   await main();
 } catch (error) {
-  process.stderr.write(`bench: ${error instanceof BenchError ? error.message : error.stack}\n`);
-  process.exitCode = 1;
+  process.stderr.write(`cream: ${error instanceof BenchError ? error.message : error.stack}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
 }

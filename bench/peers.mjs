@@ -19,6 +19,9 @@ const LLAMA = '3.22.1';
 
 export class BenchError extends Error {}
 
+/** The command line is used wrongly. */
+export class UsageError extends BenchError {}
+
 function command(program, args, { cwd, hint } = {}) {
   const { status, error } = spawnSync(program, args, { cwd, stdio: ['ignore', 2, 2] });
   if (error || status !== 0)

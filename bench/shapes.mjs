@@ -39,6 +39,10 @@ export const SHAPES = {
   tiny: llama(32, 48, 2, 2, 2, 97),
 };
 
+/** The name of a shape that is given in any case; undefined where there is none. */
+export const shapeNamed = (given) =>
+  Object.keys(SHAPES).find((name) => name.toLowerCase() === given.toLowerCase());
+
 /** [name, shape] of every tensor, as Hugging Face names them. */
 function tensors({
   hidden_size: d,

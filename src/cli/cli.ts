@@ -49,8 +49,8 @@ export function addSettings(
 /** Other names of columns: `--columns prompt=query id=key`, or a list as in a recipe. */
 const isMapping = (key: string): boolean => key.endsWith('.columns');
 
-/** Several mappings as a list of YAML; a single list as it is. */
-const mappings = (given: readonly string[]): string =>
+/** Texts as a list of YAML; a single list as it is. */
+const listOf = (given: readonly string[]): string =>
   given.length === 1 && /^\s*\[/.test(given[0]!) ? given[0]! : JSON.stringify(given);
 
 /**
@@ -63,26 +63,44 @@ export function settingsFrom(
   section?: Section,
   { leaveOut = [], more = [] }: { leaveOut?: readonly string[]; more?: readonly Override[] } = {},
 ): Recipe {
-  const overrides = settingsOf(keys, section, leaveOut).flatMap((field): Override[] => {
+  const fields = settingsOf(keys, section, leaveOut);
+  const isGreedy = (key: string): boolean =>
+    key === 'sample.temperature' && /^0+(\.0*)?$/.test(String(flags['temperature']));
+  const overrides = fields.flatMap((field): Override[] => {
     const flag = flagName(field.key, section);
     const given = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
-    const words = isMapping(field.key) ? (given as string[] | undefined) : undefined;
-    const value = words ? mappings(words) : given;
-    return typeof value === 'string'
-      ? [
-          {
-            label: `--${flag} ${(words ?? [value]).join(' ')}`,
-            key: field.key,
-            value,
-            text: field.type === 'text' || field.type.startsWith('text or'),
-          },
-        ]
-      : [];
+    if ((typeof given !== 'string' && !Array.isArray(given)) || isGreedy(field.key)) return [];
+    const words = [given].flat() as string[];
+    return [
+      {
+        label: `--${flag} ${words.join(' ')}`,
+        key: field.key,
+        value: field.type.startsWith('list') ? listOf(words) : words[0]!,
+        text: field.type === 'text' || field.type.startsWith('text or'),
+      },
+    ];
   });
-  const settings = parseRecipe('{}', 'settings', [...overrides, ...more]);
-  return keys.includes('model')
-    ? { ...settings, model: modelOrCheckpoint(settings.model) }
-    : settings;
+  const settings = parsed([...overrides, ...more], (key) =>
+    fields.some((field) => field.key === key) ? `--${flagName(key, section)}` : key,
+  );
+  // Recipes need completions that differ; a command may decode greedily, as in the API.
+  if (fields.some(({ key }) => isGreedy(key))) settings.sample.temperature = 0;
+  if (keys.includes('model')) settings.model = modelOrCheckpoint(settings.model);
+  return settings;
+}
+
+/** @throws RunError that names the flag of a missing or contradicting key, by `flagOf` */
+function parsed(overrides: readonly Override[], flagOf: (key: string) => string): Recipe {
+  const file = 'settings';
+  try {
+    return parseRecipe('{}', file, overrides);
+  } catch (error) {
+    if (!(error instanceof RunError)) throw error;
+    // There is no such file: a place in it is that of a key which no flag sets.
+    const place = new RegExp(`^${file}:\\d+:\\d+ ([\\w.]+):`, 'gm');
+    const message = error.message.replace(place, (_, key: string) => flagOf(key));
+    throw new RunError(error.code, message, { cause: error });
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import { describeUnread } from '../data/unread-columns.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { checkLengths } from '../run/check.js';
 import { choosePrompts, readPrompts, type ChosenPrompts } from '../run/data.js';
+import { RunError } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import type { Cli } from './cli.js';
 
@@ -29,9 +30,21 @@ export async function promptsOf(
   const count = given === undefined && source !== 'builtin' ? 0 : settings.prompts.count;
   const recipe = { ...settings, prompts: { ...settings.prompts, count } };
   const rows = await readPrompts(recipe, policy);
+  requireEnough(source, rows.records.length, count);
   const { prompts } = choosePrompts(recipe, 1, rows);
   for (const sentence of [describeLeftOut(source, rows), describeUnread(source, rows)])
     if (sentence !== undefined) cli.progress.warnOnce(sentence);
   await checkLengths({ prompts, places: rows.places ?? new Map() }, policy);
   return prompts;
+}
+
+/** @throws RunError in the words of the command line, where a recipe has other remedies */
+function requireEnough(source: string, found: number, count: number): void {
+  if (found === 0)
+    throw new RunError('ERR_RUN_DATA', `${source} holds no prompt that can be used: add some.`);
+  if (count > found)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${source} holds ${found} prompts, fewer than --count ${count}: lower it, or leave it out.`,
+    );
 }

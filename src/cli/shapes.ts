@@ -46,7 +46,8 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
 
 /** The config.json of a Llama model of that shape. @throws Error for an unknown name */
 export function shapeJson(name: string): string {
-  const shape = SHAPES[name];
+  const known = name.toLowerCase();
+  const shape = Object.hasOwn(SHAPES, known) ? SHAPES[known] : undefined;
   if (!shape)
     throw new RunError(
       'ERR_RECIPE',

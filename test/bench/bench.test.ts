@@ -192,8 +192,16 @@ describe('cream bench', () => {
       stderr: expect.stringContaining('Allowed choices are roofline'),
     });
     expect(await cream('bench', 'roofline', '--repeat', '0')).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('--repeat 0 is no whole number'),
+      code: 2,
+      stderr: 'cream: --repeat 0 is no whole number of at least 1.\n',
+    });
+    expect(await cream('bench', 'score', '--shape', '2B')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("There is no shape '2B'; choose one of 30M"),
+    });
+    expect(await cream('bench', 'score', '--shape', '8b', '--model', 'x')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('leave one of them out'),
     });
     expect(await bench('roofline', '--json', join(cache, 'none', 'x.json'))).toMatchObject({
       code: 1,

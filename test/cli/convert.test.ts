@@ -208,18 +208,43 @@ describe('official responses, ranked and trained on here', () => {
   );
 });
 
-describe('one sentence', () => {
+describe('wrong use', () => {
+  const scores = file('scores.jsonl', `${JSON.stringify({ logp_current: -1 })}\n`);
+  const pairs = file('given.jsonl', '{"prompt": "a", "chosen": "b", "rejected": "c"}\n');
   it.each<[string, string[], RegExp]>([
     [
       'responses without their model',
-      [file('s.json', sampling), at('x'), '--to', 'cream'],
-      /^cream: these are responses as texts; name with --model the model that made them/,
+      [file('s.json', sampling), '--to', 'cream'],
+      /^cream: These are responses as texts: name with --model the model that made them/,
     ],
     [
       'a format that is none',
-      [at('s.json'), at('x'), '--to', 'parquet'],
-      /^cream: --to parquet is not known; give one of cream, official, trl, trl-standard\n$/,
+      [at('s.json'), '--to', 'parquet'],
+      /'parquet' is invalid\. Allowed choices are cream, official, trl, trl-standard\.\n$/,
     ],
+    ['a role that is none', [scores, '--to', 'official', '--role', 'x'], /are current, previous/],
+    ['scores alone', [scores, '--to', 'official'], /name the completions with --completions\.\n$/],
+    [
+      'a model for pairs',
+      [pairs, '--to', 'trl', '--model', 'x'],
+      /^cream: --model has no effect in converting preference pairs to trl; leave it out\.\n$/,
+    ],
+    [
+      'columns of scores',
+      [scores, '--to', 'official', '--columns', 'prompt=q'],
+      /--columns has no effect in converting scores to official/,
+    ],
+  ])('%s', async (_, [input, ...args], message) => {
+    expect(await cream('convert', input!, at('x'), ...args)).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(message),
+    });
+  });
+});
+
+describe('one sentence', () => {
+  it.each<[string, string[], RegExp]>([
     [
       'an official file to official',
       [at('s.json'), at('x'), '--to', 'official'],

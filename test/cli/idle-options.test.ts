@@ -3,8 +3,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { Command } from 'commander';
+import { addChat } from '../../src/cli/commands/chat.js';
 import { addEval } from '../../src/cli/commands/eval.js';
+import { addGenerate } from '../../src/cli/commands/generate.js';
+import { addPlan } from '../../src/cli/commands/plan.js';
 import { addPrefer } from '../../src/cli/commands/prefer.js';
+import { addReport } from '../../src/cli/commands/report.js';
 import { addTrain } from '../../src/cli/commands/train.js';
 import { addWinRate } from '../../src/cli/commands/win-rate.js';
 import { Progress } from '../../src/cli/progress.js';
@@ -56,11 +60,22 @@ const pairs = file('pairs.jsonl', {
   weight: 1,
 });
 
+const COMMANDS = [
+  addPrefer,
+  addWinRate,
+  addEval,
+  addTrain,
+  addGenerate,
+  addReport,
+  addChat,
+  addPlan,
+];
+
 /** Runs a command within this process. */
 const command = async (...args: string[]): Promise<unknown> => {
   const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });
   const cli = { signal: new AbortController().signal, progress: new Progress() };
-  for (const add of [addPrefer, addWinRate, addEval, addTrain]) add(program, cli);
+  for (const add of COMMANDS) add(program, cli);
   program.commands.forEach((one) => one.copyInheritedSettings(program));
   return program.parseAsync(args, { from: 'user' });
 };
@@ -105,11 +120,68 @@ describe('has no effect', () => {
       flag!,
       `on pairs that have token ids and log-probs already, as those of ${pairs}`,
     ]),
+    ...[
+      ['--prompts', 'p'],
+      ['--count', '1'],
+      ['--columns', 'prompt=q'],
+      ['--on-bad-row', 'skip'],
+      ['--iteration', '2'],
+      ['--save-prompts', '2'],
+      ['--max-num-seqs', '2'],
+      ['--min-new-tokens', '2'],
+    ].map(([flag, value]): [string[], string, string] => [
+      ['generate', '--prompt', 'a', flag!, value!],
+      flag!,
+      'with --prompt, which completes one text and saves nothing',
+    ]),
+    [['report', 'r', '--port', '5'], '--port', 'without --live'],
+    [['report', 'r', '--host', 'h'], '--host', 'without --live'],
   ])('%#', async (args, flag, where) => {
     await expect(command(...args)).rejects.toMatchObject({
       code: 'ERR_RECIPE',
       message: `${flag} has no effect ${where}; leave it out.`,
     });
+  });
+
+  it.each([
+    [['chat', 'm', '--model', 'n'], 'The model is given twice, as m and with --model'],
+    [['plan', '--model', 'm', '--shape', '8b'], '--model and --shape each name what is planned'],
+    [['eval', '--compare', answers], '--compare takes two files of answers'],
+  ])('one of two is left out: %#', async (args, message) => {
+    await expect(command(...args)).rejects.toMatchObject({
+      code: 'ERR_RECIPE',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it.each([
+    [['--reward-source', 'file'], '--reward-source file needs --rewards <file>.'],
+    [['--reward-source', 'model'], '--reward-source model is for runs; here give its rewards'],
+    [['--reward-source', 'function'], '--reward-source function is for runs; here give'],
+    [['--reward-source', 'gold', '--prompts', 'p'], '--weighting must be fixed where'],
+  ])('prefer says which flag is missing or wrong: %j', async (flags, message) => {
+    await expect(command(...PREFER, ...flags)).rejects.toMatchObject({
+      code: 'ERR_RECIPE',
+      message: expect.stringMatching(new RegExp(`^${message}`)),
+    });
+  });
+
+  it('prefer tells scores of other completions by name', async () => {
+    const scores = file('other-scores.jsonl', {
+      prompt_id: 'b',
+      sample: 0,
+      tokens: 1,
+      logp_current: -1,
+      logp_previous: -1,
+      logp_base: -1,
+    });
+    const made = ['--out', join(work, 'made.jsonl')];
+    await expect(
+      command('prefer', '--scores', scores, '--completions', completions, ...made),
+    ).rejects.toThrow(
+      `${scores} and ${completions} are not of the same completions: ${scores} has sample 0 of ` +
+        `prompt "b", and ${completions} does not.`,
+    );
   });
 
   it('is wrong use of the command line', async () => {

@@ -28,6 +28,17 @@ describe('cream plan', () => {
     );
   });
 
+  it('lists each shape once with --lora, and takes a shape in any case', async () => {
+    const { stdout } = await cream('plan', '--lora', '--device-memory', '24', '--json');
+    expect((JSON.parse(stdout) as { model: string }[]).map(({ model }) => model)).toEqual([
+      '7b LoRA',
+      '8b LoRA',
+      '13b LoRA',
+    ]);
+    expect(shapeJson('8B')).toBe(shapeJson('8b'));
+    expect(() => shapeJson('constructor')).toThrow("There is no shape 'constructor'");
+  });
+
   it('shows the parts of one model on one card', async () => {
     const parts = lines((await cream('plan', '--shape', '8b', '--device-memory', '80')).stdout);
     for (const part of [

@@ -41,6 +41,31 @@ describe('cream generate --prompt', () => {
     expect(await generate('--top-logprobs', '2')).toMatchObject({ code: 2 });
   });
 
+  it('decodes greedily at --temperature 0, and takes one --stop without a list', async () => {
+    const greedy = ['--temperature', '0', '--json'];
+    const texts = await Promise.all(
+      [['1'], ['2', '--stop', 'no such text']].map(async ([seed, ...more]) => {
+        const { stdout } = await generate('--seed', seed!, ...greedy, ...more);
+        return (JSON.parse(stdout) as { completions: { text: string }[] }).completions[0]!.text;
+      }),
+    );
+    expect(texts[0]).toBe(texts[1]);
+    const file = ['generate', '--out', join(work, 'x'), '--model', model, '--temperature', '0'];
+    expect(await cream(...file)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('give --samples 1'),
+    });
+  });
+
+  it('asks for a lower --count where the prompts are too few', async () => {
+    const prompts = join(work, 'two.jsonl');
+    writeFileSync(prompts, '{"prompt": "a"}\n{"prompt": "b"}\n');
+    const few = ['--prompts', prompts, '--count', '3', '--out', join(work, 'x')];
+    expect((await cream('generate', '--model', model, ...few)).stderr).toContain(
+      `${prompts} holds 2 prompts, fewer than --count 3: lower it, or leave it out.\n`,
+    );
+  });
+
   it('refuses --out together with --prompt, and the absence of both', async () => {
     expect(await generate('--out', 'x')).toMatchObject({ code: 2 });
     expect(await cream('generate')).toMatchObject({
@@ -205,7 +230,14 @@ describe('cream completion', () => {
 
   it('lists commands and flags as JSON, but no script', async () => {
     const { stdout } = await cream('completion', '--json');
-    const commands = JSON.parse(stdout) as { name: string; flags: { long: string }[] }[];
+    const commands = JSON.parse(stdout) as {
+      name: string;
+      about: string;
+      flags: { long: string }[];
+    }[];
+    expect(commands.find(({ name }) => name === 'completion')!.about).toBe(
+      'print a completion script: eval "$(cream completion bash)"',
+    );
     expect(commands.find(({ name }) => name === 'serve')!.flags).toContainEqual(
       expect.objectContaining({ long: '--port', takesValue: true }),
     );

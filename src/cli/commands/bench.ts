@@ -6,6 +6,8 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Argument, Option, type Command } from 'commander';
 import { addon } from '../../engine/addon.js';
+import { RunError } from '../../run/errors.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
 import type { Cli } from '../cli.js';
 
 const SUITE = fileURLToPath(new URL('../../../bench/index.mjs', import.meta.url));
@@ -43,10 +45,20 @@ export function addBench(program: Command, { signal }: Cli): void {
     .option('--repeat <n>', 'repetitions of every case')
     .addOption(new Option('--markdown', 'print tables as Markdown'))
     .action(async (work: string | undefined, flags: Record<string, string | boolean>) => {
+      if (flags['model'] !== undefined && flags['shape'] !== undefined)
+        throw new RunError(
+          'ERR_RECIPE',
+          '--model and --shape each name what is measured: leave one of them out.',
+        );
       addon(); // reports a missing addon before any process starts
       const given = Object.entries(flags)
         .filter(([name]) => name !== 'verbose')
-        .flatMap(([name, value]) => [`--${name}`, ...(typeof value === 'string' ? [value] : [])]);
+        .flatMap(([name, value]) => [
+          `--${name}`,
+          ...(typeof value !== 'string'
+            ? []
+            : [name === 'model' ? modelOrCheckpoint(value) : value]),
+        ]);
       process.exitCode = await runSuite([...(work ? [work] : []), ...given], signal);
       signal.throwIfAborted();
     });

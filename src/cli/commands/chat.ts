@@ -47,6 +47,11 @@ export function addChat(program: Command, cli: Cli): void {
     .option('--json', 'print each answer as one line of JSON');
   addSettings(command, [...KEYS, ...SAMPLING]).action(
     async (name: string | undefined, flags: Flags) => {
+      if (name !== undefined && flags['model'] !== undefined)
+        throw new RunError(
+          'ERR_RECIPE',
+          `The model is given twice, as ${name} and with --model: leave one of them out.`,
+        );
       const settings = settingsFrom(flags, [...KEYS, ...SAMPLING]);
       const model = name ?? settings.model;
       const other = flags.compare === true ? baseOfRun(model) : (flags.compare ?? null);

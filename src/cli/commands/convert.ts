@@ -2,7 +2,7 @@
  * `cream convert`: converts files of TRL and of the paper's own code to ours, and back. The kind of
  * a file is recognised by its rows.
  */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import {
   COMPLETION_COLUMNS,
   DEMONSTRATION_COLUMNS,
@@ -29,15 +29,21 @@ import {
 import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
 import { toTrl } from '../../data/trl.js';
 import { describeUnread } from '../../data/unread-columns.js';
+import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { adopt } from '../../run/stages/adopt.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
-import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { readGivenRecords } from '../records.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { outputOf, printWritten, writeOutput, writeOutputRecords } from '../output.js';
 
 const KEYS = [...ENGINE_KEYS, 'pairs.columns', 'pairs.on_bad_row'];
+/** Flags that only one kind of file uses. */
+const OF_PAIRS = ['columns', 'on-bad-row'];
+const OF_SAMPLES = ['model', ...ENGINE_KEYS];
+const OF_SCORES = ['completions', 'role'];
+const OF_KINDS = [...OF_PAIRS, ...OF_SAMPLES, ...OF_SCORES, 'previous'];
 const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 
 interface Flags extends Record<string, unknown> {
@@ -45,12 +51,14 @@ interface Flags extends Record<string, unknown> {
   model?: string;
   previous?: string;
   completions?: string;
-  role: string;
+  role: 'current' | 'previous';
   json?: boolean;
 }
 
 interface Request extends Flags {
   settings: Recipe;
+  /** Refuses the other flags of `OF_KINDS`, which files of this kind do not use. */
+  uses: (flags: readonly string[], kind: string) => void;
 }
 
 export function addConvert(program: Command, cli: Cli): void {
@@ -67,7 +75,7 @@ export function addConvert(program: Command, cli: Cli): void {
     )
     .argument('<out>', 'the file to write; an existing one is replaced')
     .option('--json', 'print the result as JSON')
-    .requiredOption('--to <format>', `${TARGETS.join(', ')}`)
+    .addOption(new Option('--to <format>', 'the format').choices(TARGETS).makeOptionMandatory())
     .option(
       '--model <name>',
       'official sampling → cream: the model that made the responses; its tokenizer makes ' +
@@ -78,10 +86,10 @@ export function addConvert(program: Command, cli: Cli): void {
       'official rewarding → cream: the rewards of the same responses by the previous model',
     )
     .option('--completions <file>', 'scores → official: the completions that were scored')
-    .option(
-      '--role <role>',
-      'scores → official: the model of the rewards, `current` or `previous`',
-      'current',
+    .addOption(
+      new Option('--role <role>', 'scores → official: the model of the rewards')
+        .choices(['current', 'previous'])
+        .default('current'),
     );
   addSettings(command, KEYS).action(async (input: string, out: string, given: Flags) => {
     const settings = settingsFrom(given, KEYS, undefined, {
@@ -90,9 +98,13 @@ export function addConvert(program: Command, cli: Cli): void {
         { label: '<in>', key: 'iterations', value: '1' },
       ],
     });
-    const flags = { ...given, settings };
-    if (!(TARGETS as readonly string[]).includes(flags.to))
-      throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
+    const uses = (used: readonly string[], kind: string): void =>
+      refuseIdle(
+        command,
+        OF_KINDS.filter((name) => !used.includes(name)),
+        `in converting ${kind} to ${given.to}`,
+      );
+    const flags = { ...given, settings, uses };
     const output = outputOf(out);
     const official = await readOfficial(input);
     await fetchData([input], cli);
@@ -119,12 +131,16 @@ async function toOurs(
 ): Promise<object[]> {
   switch (official?.kind) {
     case 'prompts':
+      flags.uses([], 'prompts');
       return officialPrompts(official);
     case 'demonstrations':
+      flags.uses([], 'demonstrations');
       return officialDemonstrations(official);
     case 'sampling':
+      flags.uses(OF_SAMPLES, 'samples');
       return adopted(official, flags, cli);
     case 'rewarding':
+      flags.uses(['previous'], 'rewards');
       return officialRewards(
         official,
         flags.previous === undefined ? undefined : await secondFile(flags.previous),
@@ -150,9 +166,10 @@ async function adopted(
   cli: Cli,
 ): Promise<object[]> {
   if (flags.model === undefined)
-    throw new DataError(
-      'these are responses as texts; name with --model the model that made them, for their ' +
-        'token ids and log-probs',
+    throw new RunError(
+      'ERR_RECIPE',
+      'These are responses as texts: name with --model the model that made them, for their ' +
+        'token ids and log-probs.',
     );
   const samples = officialSamples(file);
   return withModel(modelOrCheckpoint(flags.model), settings, cli, (policy) =>
@@ -171,9 +188,10 @@ async function asTrl(input: string, flags: Request, cli: Cli): Promise<object[]>
 
 async function pairsOf(
   input: string,
-  { settings: { pairs } }: Request,
+  { settings: { pairs }, uses }: Request,
   { progress }: Cli,
 ): Promise<PreferenceRecord[]> {
+  uses(OF_PAIRS, 'preference pairs');
   const { columns, on_bad_row: onBadRow } = pairs;
   const loaded = await loadPreferences(input, { columns, onBadRow });
   const { records, duplicates, duplicate, skipped } = loaded;
@@ -197,15 +215,17 @@ async function toOfficial(
     throw new DataError(`${input} is a ${official.kind} file of the official code already`);
   const [first] = input.endsWith('.jsonl') ? await readJsonl(input) : [];
   const has = (column: string): boolean => first?.value[column] !== undefined;
-  if (has('token_ids'))
+  if (has('token_ids')) {
+    flags.uses([], 'completions');
     return toOfficialSampling(await readGivenRecords(input, COMPLETION_COLUMNS, cli));
+  }
   if (has('logp_current')) {
-    if (flags.role !== 'current' && flags.role !== 'previous')
-      throw new DataError(`--role ${flags.role} is not known; give current or previous`);
+    flags.uses(OF_SCORES, 'scores');
     if (flags.completions === undefined)
-      throw new DataError(
-        'scores are written with the responses they belong to; name the completions with ' +
-          '--completions',
+      throw new RunError(
+        'ERR_RECIPE',
+        'Scores are written with the responses they belong to: name the completions with ' +
+          '--completions.',
       );
     return toOfficialRewarding(
       await readGivenRecords(input, SCORE_COLUMNS, cli),
@@ -213,16 +233,22 @@ async function toOfficial(
       flags.role,
     );
   }
-  if (has('ref_chosen_logps'))
+  if (has('ref_chosen_logps')) {
+    flags.uses([], 'our pairs');
     return toOfficialDpo(
       (await readGivenRecords(input, PAIR_COLUMNS, cli)).map((pair) => ({
         ...pair,
         id: pair.prompt_id,
       })),
     );
-  if (has('completion'))
+  }
+  if (has('completion')) {
+    flags.uses([], 'demonstrations');
     return toOfficialDemonstrations(await readGivenRecords(input, DEMONSTRATION_COLUMNS, cli));
-  if (has('prompt') && !has('chosen'))
+  }
+  if (has('prompt') && !has('chosen')) {
+    flags.uses([], 'prompts');
     return toOfficialPrompts(await readGivenRecords(input, PROMPT_COLUMNS, cli));
+  }
   return toOfficialDpo(await pairsOf(input, flags, cli));
 }

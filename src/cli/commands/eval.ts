@@ -140,7 +140,7 @@ function showAccuracy(answers: readonly AnswerRecord[], json: boolean): void {
 async function showComparison(sources: readonly string[], json: boolean, cli: Cli): Promise<void> {
   if (sources.length !== 2)
     throw new RunError(
-      'ERR_RUN_DATA',
+      'ERR_RECIPE',
       `--compare takes two files of answers, before and after; ${sources.length} given.`,
     );
   const [before, after] = (await Promise.all(

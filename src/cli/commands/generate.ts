@@ -4,7 +4,14 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
-import { addSettings, ANSWER_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import {
+  addSettings,
+  ANSWER_KEYS,
+  refuseIdle,
+  settingsFrom,
+  wholeNumber,
+  type Cli,
+} from '../cli.js';
 import { completionRecord, outputOf, printWritten } from '../output.js';
 import { PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
@@ -14,6 +21,18 @@ const KEYS = ['model', ...ANSWER_KEYS, ...PROMPT_KEYS];
 
 /** Flags that replace the recipe's, which requires two completions for ranking. */
 const OWN = ['sample.samples'];
+
+/** Flags of prompts in a file, and of the completions that are saved. */
+const OF_FILES = [
+  'prompts',
+  'count',
+  'columns',
+  'on-bad-row',
+  'iteration',
+  'save-prompts',
+  'max-num-seqs',
+  'min-new-tokens',
+];
 
 /** OpenAI's and the engine's limit. */
 function topNumber(text: string): number {
@@ -64,6 +83,8 @@ export function addGenerate(program: Command, cli: Cli): void {
       1,
     );
   addSettings(command, KEYS, 'sample', OWN).action(async (flags: Flags) => {
+    if (flags.prompt !== undefined)
+      refuseIdle(command, OF_FILES, 'with --prompt, which completes one text and saves nothing');
     const settings = settingsFrom(flags, KEYS, 'sample', {
       leaveOut: OWN,
       more: [
@@ -81,8 +102,13 @@ export function addGenerate(program: Command, cli: Cli): void {
         'ERR_RECIPE',
         'generate needs --out, the file of the completions, or --prompt with a text.',
       );
-    await fetchData([flags.prompts], cli);
     const samples = flags.samples ?? settings.sample.samples;
+    if (settings.sample.temperature === 0 && samples > 1)
+      throw new RunError(
+        'ERR_RECIPE',
+        '--temperature 0 gives every sample of a prompt the same text: give --samples 1.',
+      );
+    await fetchData([flags.prompts], cli);
     const { sample, seed } = settings;
     const request = { ...sample, samples, seed, iteration: flags.iteration };
     const made = await withModel(settings.model, settings, cli, async (policy) => {

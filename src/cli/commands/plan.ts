@@ -79,6 +79,11 @@ async function plan(path: string | undefined, flags: Flags, cli: Cli): Promise<v
       'ERR_RECIPE',
       `--device-memory must be a number of GiB from 1 to ${MOST_GIB}, got '${deviceMemory}'.`,
     );
+  if (flags.model !== undefined && flags.shape !== undefined)
+    throw new RunError(
+      'ERR_RECIPE',
+      '--model and --shape each name what is planned for: leave one of them out.',
+    );
   const cluster = clusterOf(flags);
   const recipe = await recipeOf(path, flags);
   const named = flags.shape === undefined && (path ?? flags.model) !== undefined;
@@ -305,16 +310,16 @@ async function subjects(
   if (shape !== undefined)
     return [{ name: shape, configJson: shapeJson(shape), recipe, given: path !== undefined }];
   const adapters = recipeSchema.parse({ lora: { enabled: true } });
+  const full = recipe.lora.enabled ? [] : [recipe];
   return [
-    ['7b', recipe],
-    ['8b', recipe],
-    ['7b', adapters],
-    ['8b', adapters],
-    ['13b', adapters],
+    ...full.flatMap((settings) => [['7b', settings] as const, ['8b', settings] as const]),
+    ['7b', adapters] as const,
+    ['8b', adapters] as const,
+    ['13b', adapters] as const,
   ].map(([name, settings]) => ({
-    name: `${name as string} ${(settings as Recipe).lora.enabled ? 'LoRA' : 'full'}`,
-    configJson: shapeJson(name as string),
-    recipe: settings as Recipe,
+    name: `${name} ${settings.lora.enabled ? 'LoRA' : 'full'}`,
+    configJson: shapeJson(name),
+    recipe: settings,
     given: false,
   }));
 }

@@ -6,6 +6,7 @@ import {
   JUDGEMENT_COLUMNS,
   SCORE_COLUMNS,
 } from '../../data/columns.js';
+import { sampleKey } from '../../data/group.js';
 import { readJsonl } from '../../data/jsonl.js';
 import { loadPrompts } from '../../data/prompts.js';
 import type { CompletionRecord, GoldRecord, ScoreRecord } from '../../data/records.js';
@@ -39,6 +40,7 @@ const fileOf = (source: RewardSource): FileOption | undefined =>
 interface Flags extends Record<string, unknown> {
   scores: string;
   completions: string;
+  rewardSource?: string;
   rewards?: string;
   judgements?: string;
   prompts?: string;
@@ -67,8 +69,16 @@ export function addPrefer(program: Command, cli: Cli): void {
     )
     .requiredOption('-o, --out <file>', "pairs (JSONL with TRL's columns)")
     .option('--rankings <file>', 'also write ranks and consistency of every prompt')
+    .option(
+      '--reward-source <value>',
+      'The reward of a completion: `implicit` (log π − log π_θ0), `likelihood` (mean log-prob per ' +
+        'token), `judge` (points in words), `judge_implicit` (points and implicit reward, each ' +
+        'standardised within its prompt), `gold` (1 if the known answer is given, else 0), or ' +
+        '`file` (given rewards). [implicit]',
+    )
     .option('--json', 'print the summary as JSON');
-  addSettings(command, KEYS, 'rank').action(async (flags: Flags) => {
+  addSettings(command, KEYS, 'rank', ['reward.source']).action(async (flags: Flags) => {
+    refuseSource(flags);
     const settings = settingsFrom(flags, KEYS, 'rank', { more: rewardFile(flags) });
     const { source } = settings.reward;
     const others = Object.values(FILE_OF).filter((name) => name !== fileOf(source));
@@ -80,6 +90,7 @@ export function addPrefer(program: Command, cli: Cli): void {
       throw new RunError('ERR_RECIPE', '--out and --rankings cannot both be standard output.');
     const scores = await readGivenRecords(flags.scores, SCORE_COLUMNS, cli);
     const completions = await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli);
+    requireSame(flags, scores, completions);
     const { rankings, pairs, summary } = rank(
       await rewardsOf(flags, settings, { scores, completions }, cli),
       scores,
@@ -106,6 +117,44 @@ export function addPrefer(program: Command, cli: Cli): void {
   });
 }
 
+/** @throws RunError for a reward that only a run computes, or that lacks its file */
+function refuseSource({ rewardSource: source, rewards }: Flags): void {
+  if (source === 'model' || source === 'function') throw isOfRuns(source);
+  if (source === 'file' && rewards === undefined) throw needsFile(source);
+}
+
+const isOfRuns = (source: string): RunError =>
+  new RunError(
+    'ERR_RECIPE',
+    `--reward-source ${source} is for runs; here give its rewards as a file: ` +
+      '--reward-source file --rewards <file>.',
+  );
+
+const needsFile = (source: RewardSource): RunError =>
+  new RunError('ERR_RECIPE', `--reward-source ${source} needs --${fileOf(source)} <file>.`);
+
+/** @throws RunError where one of the files has a completion that the other lacks */
+function requireSame(
+  files: Flags,
+  scores: readonly ScoreRecord[],
+  completions: readonly CompletionRecord[],
+): void {
+  const [scored, written] = [scores, completions].map((all) => new Set(all.map(sampleKey)));
+  const other =
+    scores.find((score) => !written!.has(sampleKey(score))) ??
+    completions.find((completion) => !scored!.has(sampleKey(completion)));
+  if (other === undefined) return;
+  const [has, lacks] = written!.has(sampleKey(other))
+    ? [files.completions, files.scores]
+    : [files.scores, files.completions];
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `${files.scores} and ${files.completions} are not of the same completions: ${has} has sample ` +
+      `${other.sample} of prompt ${JSON.stringify(other.prompt_id)}, and ${lacks} does not. Give ` +
+      '--scores that `cream score` made of these --completions.',
+  );
+}
+
 /** The recipe key that --rewards sets; the file is that of one iteration. */
 function rewardFile({ rewardSource, rewards }: Flags): Override[] {
   return rewardSource === 'file' && rewards !== undefined
@@ -127,10 +176,8 @@ async function rewardsOf(
     reward: { source, length },
   } = settings;
   const file = (): string => {
-    const name = fileOf(source)!;
-    const path = flags[name];
-    if (path === undefined)
-      throw new RunError('ERR_RECIPE', `--reward-source ${source} needs --${name} <file>.`);
+    const path = flags[fileOf(source)!];
+    if (path === undefined) throw needsFile(source);
     return path;
   };
   switch (source) {
@@ -157,11 +204,7 @@ async function rewardsOf(
         settings,
       );
     default:
-      throw new RunError(
-        'ERR_RECIPE',
-        `--reward-source ${source} is for runs; here give its rewards as a file: ` +
-          '--reward-source file --rewards <file>.',
-      );
+      throw isOfRuns(source);
   }
 }
 
