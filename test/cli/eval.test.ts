@@ -193,7 +193,7 @@ describe('cream eval --compare', () => {
     ],
   ])('refuses %s', async (_, files, message) => {
     expect(await cream('eval', '--compare', ...files)).toMatchObject({
-      code: 1,
+      code: files.length === 1 ? 2 : 1,
       stdout: '',
       stderr: expect.stringMatching(message),
     });
