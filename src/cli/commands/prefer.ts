@@ -71,10 +71,10 @@ export function addPrefer(program: Command, cli: Cli): void {
     .option('--rankings <file>', 'also write ranks and consistency of every prompt')
     .option(
       '--reward-source <value>',
-      'The reward of a completion: `implicit` (log π − log π_θ0), `likelihood` (mean log-prob per ' +
-        'token), `judge` (points in words), `judge_implicit` (points and implicit reward, each ' +
-        'standardised within its prompt), `gold` (1 if the known answer is given, else 0), or ' +
-        '`file` (given rewards). [implicit]',
+      'The reward of a completion: `implicit` (log π − log π_θ0), `likelihood` (mean log-prob ' +
+        'per token), `judge` (points in words), `judge_implicit` (points and implicit reward, ' +
+        'each standardised within its prompt), `gold` (1 if the known answer is given, else 0), ' +
+        'or `file` (given rewards). [implicit]',
     )
     .option('--json', 'print the summary as JSON');
   addSettings(command, KEYS, 'rank', ['reward.source']).action(async (flags: Flags) => {
