@@ -98,7 +98,9 @@ function parsed(overrides: readonly Override[], flagOf: (key: string) => string)
     if (!(error instanceof RunError)) throw error;
     // There is no such file: a place in it is that of a key which no flag sets.
     const place = new RegExp(`^${file}:\\d+:\\d+ ([\\w.]+):`, 'gm');
-    const message = error.message.replace(place, (_, key: string) => flagOf(key));
+    const message = error.message
+      .replace(place, (_, key: string) => flagOf(key))
+      .replace(/, got nothing$/gm, '.');
     throw new RunError(error.code, message, { cause: error });
   }
 }

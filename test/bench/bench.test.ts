@@ -76,7 +76,7 @@ describe("a recording of a GPU's kernels", () => {
 describe('cream bench', () => {
   it('records kernels on a GPU only', async () => {
     const { code, stderr } = await bench('generate', '--kernels');
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(stderr).toContain('--kernels records kernels of a GPU: name one with --device cuda.');
   });
 

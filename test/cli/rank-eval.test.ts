@@ -2,7 +2,9 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import { parse as parseYaml } from 'yaml';
 import type { RankedPairRecord } from '../../src/data/records.js';
+import type { Recipe } from '../../src/run/recipe.js';
 import { cream } from '../support/cli.js';
 import { tinyRun } from '../support/run.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
@@ -115,8 +117,10 @@ describe('cream rank-eval', () => {
     );
   });
 
-  it('names θ_0, and refuses to guess it', async () => {
-    const [one, other] = [1, 2].map((seed) => tinyModel({ tokenizer: true, seed }));
+  it('names θ_0, and warns where it may be another', async () => {
+    const [one, other] = [1, 2].map((seed) =>
+      tinyModel({ tokenizer: true, seed, maxPositionEmbeddings: 2048 }),
+    );
     const ran = await tinyRun([...SFT, 'iterations=1']);
     const pairs = pairsFile('guess.jsonl', [['abcde', 'vwxyz']]);
     const rankEval = (...flags: string[]) => cream('rank-eval', '--pairs', pairs, ...flags);
@@ -129,11 +133,21 @@ describe('cream rank-eval', () => {
 
     const two = ['--model', one!, '--model', other!];
     const trained = ['--model', join(ran.directory, 'sft/checkpoint')];
-    for (const models of [two, [...trained, '--model', other!]])
-      expect(await rankEval(...models)).toMatchObject({
-        code: 2,
-        stderr: expect.stringMatching(/base model of \S+ is not known.*give --base <name>/),
-      });
+    const first = await rankEval(...two);
+    expect(first.stderr).toContain(`, also of ${other}, which belongs to no run.`);
+    expect(first.stdout).toContain(`θ_0 of the implicit rewards: ${one};`);
+    const mixed = await rankEval('--model', other!, ...trained);
+    const base = (parseYaml(readFileSync(join(ran.directory, 'recipe.yaml'), 'utf8')) as Recipe)
+      .model;
+    expect(mixed.stderr).toContain(`${base} is taken as θ_0, also of ${other}, which belongs to`);
+    expect(mixed.stdout).toContain(`θ_0 of the implicit rewards: ${base};`);
+    const away = await tinyRun([...SFT, `model=${other}`]);
+    expect(
+      await rankEval(...trained, '--model', join(away.directory, 'sft/checkpoint')),
+    ).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/different base models \(.*\): give --base <name>/),
+    });
     const named = await rankEval(...two, '--base', other!, '--json');
     const rows = JSON.parse(named.stdout) as (Row & { base?: string })[];
     expect(rows.map(({ reward, base }) => [reward, base])).toContainEqual(['implicit', other]);

@@ -186,7 +186,7 @@ describe('stages as commands', () => {
         'rank.require_agreement, rank.consistency: without effect',
       ],
       [['--reward-source', 'judge'], '--reward-source judge needs --judgements <file>.'],
-      [['--reward-source', 'gold'], 'rank.weighting: must be fixed where reward.source is gold'],
+      [['--reward-source', 'gold'], '--weighting must be fixed where reward.source is gold'],
       [['--reward-source', 'gold', '--weighting', 'fixed', '--prompts', rewards], 'rewards.jsonl'],
     ] as const)
       expect(await cream('prefer', ...files, ...args)).toMatchObject({

@@ -205,27 +205,30 @@ const isImplicit = (reward: RewardName): boolean =>
 
 const needsBase = (rewards: readonly RewardName[]): boolean => rewards.some(isImplicit);
 
-/** θ_0 of models without --base. @throws RunError if a model may have another one or none */
+/**
+ * θ_0 of models without --base: the base model of their runs, else the first of them. A warning
+ * names models that may have another one. @throws RunError where the runs began with different ones
+ */
 function baseOf(names: readonly string[], cli: Cli): string {
   const bases = distinct(names.flatMap((name) => baseOfRun(name) ?? []));
-  const [base] = bases;
-  if (base === undefined && names.length === 1) {
-    cli.progress.warn(
-      `${names[0]} belongs to no run and is taken as θ_0: its implicit reward is its log-prob ` +
-        'per token. If it was trained from another model, name that one with --base.',
+  if (bases.length > 1)
+    throw new RunError(
+      'ERR_RECIPE',
+      `The models were trained from different base models (${bases.join(', ')}): give --base ` +
+        '<name>, θ_0 of the implicit rewards, or --rewards likelihood, which needs none.',
     );
-    return names[0]!;
-  }
-  const unknown = names.find((name) => name !== base && baseOfRun(name) === null);
-  if (base !== undefined && bases.length === 1 && unknown === undefined) return base;
-  throw new RunError(
-    'ERR_RECIPE',
-    (bases.length > 1
-      ? `The models were trained from different base models (${bases.join(', ')})`
-      : `The base model of ${unknown} is not known, because it belongs to no run`) +
-      ': give --base <name>, θ_0 of the implicit rewards, or --rewards likelihood, which needs ' +
-      'none.',
-  );
+  const base = bases[0] ?? names[0]!;
+  const others = names.filter((name) => name !== base && baseOfRun(name) === null);
+  if (bases.length === 0 || others.length > 0)
+    cli.progress.warn(
+      (bases.length === 0
+        ? `${base} belongs to no run and is taken as θ_0, so its implicit reward is its log-prob ` +
+          'per token'
+        : `${base} is taken as θ_0`) +
+        (others.length === 0 ? '' : `, also of ${others.join(', ')}, which belongs to no run`) +
+        '. If a model was trained from another one, name that one with --base.',
+    );
+  return base;
 }
 
 /** What a model says of a pair, and where the pair was read. */
