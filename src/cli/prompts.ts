@@ -1,4 +1,5 @@
 /** The prompts that `cream generate` and `cream win-rate` have a model answer. */
+import { Option } from 'commander';
 import { describeLeftOut } from '../data/bad-rows.js';
 import { describeUnread } from '../data/unread-columns.js';
 import type { LanguageModel } from '../lm/language-model.js';
@@ -9,6 +10,11 @@ import type { Recipe } from '../run/recipe.js';
 import type { Cli } from './cli.js';
 
 export const PROMPT_KEYS = ['prompts.count', 'prompts.columns', 'prompts.on_bad_row'] as const;
+
+/** Has no iterations to divide the prompts among, and so a flag with a text of its own. */
+export const COUNT_KEY = 'prompts.count';
+export const countOption = (): Option =>
+  new Option('--count <number>', 'how many prompts are drawn [all of a file; 48 of builtin]');
 
 /** The given source of prompts, and `--count` if it is given. */
 interface PromptFlags {

@@ -13,7 +13,7 @@ import {
   type Cli,
 } from '../cli.js';
 import { completionRecord, outputOf, printWritten } from '../output.js';
-import { PROMPT_KEYS, promptsOf } from '../prompts.js';
+import { COUNT_KEY, countOption, PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
 
@@ -81,8 +81,9 @@ export function addGenerate(program: Command, cli: Cli): void {
       'part of the random key: another number, other samples',
       wholeNumber,
       1,
-    );
-  addSettings(command, KEYS, 'sample', OWN).action(async (flags: Flags) => {
+    )
+    .addOption(countOption());
+  addSettings(command, KEYS, 'sample', [...OWN, COUNT_KEY]).action(async (flags: Flags) => {
     if (flags.prompt !== undefined)
       refuseIdle(command, OF_FILES, 'with --prompt, which completes one text and saves nothing');
     const settings = settingsFrom(flags, KEYS, 'sample', {

@@ -15,7 +15,7 @@ import type { BlockedStage } from '../../run/stages/stage.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ANSWER_KEYS, flagName, refuseIdle, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
-import { PROMPT_KEYS, promptsOf } from '../prompts.js';
+import { COUNT_KEY, countOption, PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { readGivenRecords } from '../records.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
@@ -55,9 +55,10 @@ export function addWinRate(program: Command, cli: Cli): void {
         'prompts that models answer, greedily: `builtin`, a file, or hub:org/name',
       ),
     )
+    .addOption(countOption())
     .option('-o, --out <file>', 'also write the preferences (JSONL); an unfinished file is resumed')
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS).action(async (given: Flags) => {
+  addSettings(command, KEYS, undefined, [COUNT_KEY]).action(async (given: Flags) => {
     const [before, after, judging] = [given.before, given.after, given.judge].map(
       modelOrCheckpoint,
     ) as [string, string, string];
