@@ -48,16 +48,14 @@ function checkpointOfPhase(folder: string): string {
 
 /** Whether `name` is a folder such as `iteration-1` in a run directory. */
 const isPhaseOfRun = (name: string): boolean =>
-  isPhaseFolder(basename(resolve(name))) &&
-  existsSync(name) &&
-  existsSync(join(name, '..', RECIPE));
+  isPhaseFolder(basename(resolve(name))) && existsSync(name) && isRun(join(name, '..'));
 
 /** The base model of a run directory or of a checkpoint in one, null for any other name. */
 export function baseOfRun(name: string): string | null {
   // A hub id such as org/name is no path.
   if (!existsSync(name)) return null;
-  const recipe = [name, ...(isPhaseOfRun(name) ? [join(name, '..')] : []), join(name, '../..')]
-    .map((folder) => join(folder, RECIPE))
-    .find((file) => existsSync(file));
-  return recipe === undefined ? null : parseRecipe(readOwnText(recipe, 'recipe'), recipe).model;
+  const run = [name, join(name, '..'), join(name, '../..')].find(isRun);
+  if (run === undefined) return null;
+  const recipe = join(run, RECIPE);
+  return parseRecipe(readOwnText(recipe, 'recipe'), recipe).model;
 }

@@ -28,6 +28,7 @@ import {
   SUMMARY,
   writeAtomic,
 } from './store.js';
+import { isRun } from './run-folder.js';
 import {
   acceptFiles,
   checkBeforeResume,
@@ -40,10 +41,11 @@ import { versionsOf, type Versions } from './versions.js';
 /** Refuses a directory that contains other files. */
 export function checkDirectory(directory: string): void {
   refuseOtherThanFolder(directory);
-  if (!existsSync(directory) || isThere(join(directory, RECIPE))) return;
+  if (!existsSync(directory) || isRun(directory)) return;
+  const prepared = isThere(join(directory, RECIPE)) ? [RECIPE, GIVEN_PROMPTS] : [];
   let foreign: string | undefined;
   try {
-    foreign = firstBeside(directory, BOOKKEEPING);
+    foreign = firstBeside(directory, [...BOOKKEEPING, ...prepared]);
   } catch (error) {
     throw new RunError(
       'ERR_RUN_MISMATCH',

@@ -45,7 +45,7 @@ export async function dryRun(recipe: Recipe, directory: string): Promise<DryRun>
   checkRewards(recipe, undefined);
   const source = new RunInputs(recipe);
   const inputs = await readInputs(recipe, source);
-  await checkModels(recipe);
+  await checkModels(recipe, existsSync(join(directory, 'sft/checkpoint')));
   await requireDevice(recipe.device);
   const { iterations, sft, evaluate } = recipe;
   const stages: PlannedStage[] = [];
@@ -83,10 +83,11 @@ export async function dryRun(recipe: Recipe, directory: string): Promise<DryRun>
   return { directory, state: finished ? 'finished' : begun === 'new' ? 'new' : 'begun', stages };
 }
 
-async function checkModels({ model, reward, sft }: Recipe): Promise<void> {
+/** As a run does, which reads `sft.checkpoint` only until it has taken it. */
+async function checkModels({ model, reward, sft }: Recipe, taken: boolean): Promise<void> {
   await requireIfLocal(model);
   if (reward.source === 'model' && reward.model !== null) await requireIfLocal(reward.model);
-  if (sft.enabled && sft.checkpoint !== null) requireModelFolder(sft.checkpoint);
+  if (sft.enabled && sft.checkpoint !== null && !taken) requireModelFolder(sft.checkpoint);
 }
 
 type Add = (

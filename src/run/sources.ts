@@ -37,11 +37,14 @@ export async function inputDigests(
   return digests;
 }
 
-/** A path must lead to a model; one of the hub is fetched by the run. @throws ModelError */
+/** Of a model of the hub, which the run fetches, also in place of a damaged copy. */
+const FETCHED = ['ERR_OFFLINE', 'ERR_CHECKSUM'];
+
+/** A path must lead to a model. @throws ModelError */
 export async function requireIfLocal(model: string): Promise<void> {
   if (Object.hasOwn(ALIASES, model)) return;
   await resolveModel(model, { offline: true }).catch((error: unknown) => {
-    if (!(error instanceof ModelError) || error.code !== 'ERR_OFFLINE') throw error;
+    if (!(error instanceof ModelError) || !FETCHED.includes(error.code)) throw error;
   });
 }
 

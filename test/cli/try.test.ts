@@ -124,6 +124,7 @@ describe('cream chat', () => {
     const run = join(work, 'run');
     mkdirSync(join(run, 'iteration-1'), { recursive: true });
     writeFileSync(join(run, 'recipe.yaml'), `model: ${model}\n`);
+    writeFileSync(join(run, 'events.jsonl'), '');
     const aligned = tinyModel({ tokenizer: true, maxPositionEmbeddings: 512, seed: 2 });
     cpSync(aligned, join(run, 'iteration-1/checkpoint'), { recursive: true });
     const printed = await chat(['hi'], run, '--compare', '--seed', '1');
