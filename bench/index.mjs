@@ -104,12 +104,12 @@ function checkedFlags() {
       `There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`,
     );
   const library = flags.kernels ? kernelLibrary() : undefined;
-  if (flags.kernels && !(onGpu && library))
-    throw new UsageError(
-      onGpu
-        ? '--kernels needs kernel_times.so beside the addon: build where CUPTI is there, which ' +
-            "comes with the CUDA toolkit and with torch's NVIDIA packages."
-        : '--kernels records kernels of a GPU: name one with --device cuda.',
+  if (flags.kernels && !onGpu)
+    throw new UsageError('--kernels records kernels of a GPU: name one with --device cuda.');
+  if (flags.kernels && !library)
+    throw new BenchError(
+      '--kernels needs kernel_times.so beside the addon: build where CUPTI is there, which comes ' +
+        "with the CUDA toolkit and with torch's NVIDIA packages.",
     );
   return { work, repeat, shape, library };
 }

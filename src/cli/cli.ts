@@ -1,5 +1,5 @@
 /** The arguments of every command: the signal that stops it, and the terminal. */
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseRecipe, type Override } from '../run/recipe-file.js';
 import { recipeFields } from '../run/recipe-fields.js';
 import { RunError } from '../run/errors.js';
@@ -41,7 +41,14 @@ export function addSettings(
         ? 'none'
         : String(field.default);
     const value = isMapping(field.key) ? '<ours=theirs...>' : '<value>';
-    command.option(`--${flagName(field.key, section)} ${value}`, `${field.description} [${shown}]`);
+    const option = new Option(
+      `--${flagName(field.key, section)} ${value}`,
+      `${field.description} [${shown}]`,
+    );
+    // A list's flag may be given several times.
+    if (field.type.startsWith('list') && !isMapping(field.key))
+      option.argParser((text, before: string[] | undefined) => [...(before ?? []), text]);
+    command.addOption(option);
   }
   return command;
 }
@@ -65,7 +72,9 @@ export function settingsFrom(
 ): Recipe {
   const fields = settingsOf(keys, section, leaveOut);
   const isGreedy = (key: string): boolean =>
-    key === 'sample.temperature' && /^0+(\.0*)?$/.test(String(flags['temperature']));
+    key === 'sample.temperature' &&
+    /\d/.test(String(flags['temperature'])) &&
+    Number(flags['temperature']) === 0;
   const overrides = fields.flatMap((field): Override[] => {
     const flag = flagName(field.key, section);
     const given = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];

@@ -138,6 +138,7 @@ describe('the addon', () => {
   });
 
   it('refuses a CREAM_CPU_LEVEL that names no kernels', async () => {
+    const before = process.env['CREAM_CPU_LEVEL'];
     process.env['CREAM_CPU_LEVEL'] = 'foo';
     try {
       const fresh = await freshAddon('level');
@@ -150,7 +151,8 @@ describe('the addon', () => {
         }),
       );
     } finally {
-      delete process.env['CREAM_CPU_LEVEL'];
+      if (before === undefined) delete process.env['CREAM_CPU_LEVEL'];
+      else process.env['CREAM_CPU_LEVEL'] = before;
     }
   });
 });

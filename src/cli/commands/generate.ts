@@ -94,6 +94,12 @@ export function addGenerate(program: Command, cli: Cli): void {
       ],
     });
     if (flags.samples === 0) throw new RunError('ERR_RECIPE', '--samples must be at least 1.');
+    const samples = flags.samples ?? (flags.prompt === undefined ? settings.sample.samples : 1);
+    if (settings.sample.temperature === 0 && samples > 1)
+      throw new RunError(
+        'ERR_RECIPE',
+        '--temperature 0 gives every sample of a prompt the same text: give --samples 1.',
+      );
     if (flags.prompt !== undefined) return printCompletions(flags, settings, cli);
     if (flags.topLogprobs !== undefined)
       throw new RunError('ERR_RECIPE', '--top-logprobs needs --prompt.');
@@ -102,12 +108,6 @@ export function addGenerate(program: Command, cli: Cli): void {
       throw new RunError(
         'ERR_RECIPE',
         'generate needs --out, the file of the completions, or --prompt with a text.',
-      );
-    const samples = flags.samples ?? settings.sample.samples;
-    if (settings.sample.temperature === 0 && samples > 1)
-      throw new RunError(
-        'ERR_RECIPE',
-        '--temperature 0 gives every sample of a prompt the same text: give --samples 1.',
       );
     await fetchData([flags.prompts], cli);
     const { sample, seed } = settings;

@@ -13,7 +13,7 @@ import type { CompletionRecord, GoldRecord, ScoreRecord } from '../../data/recor
 import { readRows } from '../../data/rows.js';
 import { joinRewards } from '../../reward/external.js';
 import { goldRewards } from '../../reward/gold.js';
-import { rewardSet, type RewardSource } from '../../reward/reward.js';
+import { rewardSet, SELF_REWARDS, type RewardSource } from '../../reward/reward.js';
 import { RunError } from '../../run/errors.js';
 import type { Override } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
@@ -120,8 +120,16 @@ export function addPrefer(program: Command, cli: Cli): void {
 /** @throws RunError for a reward that only a run computes, or that lacks its file */
 function refuseSource({ rewardSource: source, rewards }: Flags): void {
   if (source === 'model' || source === 'function') throw isOfRuns(source);
+  if (source !== undefined && !SOURCES.includes(source))
+    throw new RunError(
+      'ERR_RECIPE',
+      `--reward-source must be one of ${SOURCES.join(', ')}, got '${source}'.`,
+    );
   if (source === 'file' && rewards === undefined) throw needsFile(source);
 }
+
+/** The rewards that are not only those of a run. */
+const SOURCES: readonly string[] = [...SELF_REWARDS, 'gold', 'file'];
 
 const isOfRuns = (source: string): RunError =>
   new RunError(
