@@ -301,7 +301,7 @@ async function rateInRun(
       await run.write(t, 'rank-eval.jsonl', records);
       const measured = accuracyOfPairs(records, recipe.rank_eval.length_tolerance);
       const unrated = unratedPairs(records.length, preferences.length);
-      for (const message of [unrated && `Iteration ${t}: ${unrated}`, belowChance(t, measured)])
+      for (const message of [unrated && `Iteration ${t}: ${unrated}`, rankingWarning(t, measured)])
         if (message !== undefined) run.emit({ type: 'warning', message });
       return {
         result: undefined,
@@ -314,26 +314,25 @@ async function rateInRun(
 }
 
 /**
- * A warning if the reward ranks fewer than half of the pairs right, also among pairs of equal
- * length or balanced by length. It is below chance only if the interval is, too. The second warning
- * is about a reward that is better than chance by length alone, as far as the pairs can tell.
+ * A warning if only length makes the reward better than chance, as far as the pairs can tell, or if
+ * it ranks fewer than half of the pairs right, also of equal length or balanced by length. It is
+ * below chance only if the interval is, too.
  */
-export function belowChance(t: number, measured: RankingAccuracy): string | undefined {
+export function rankingWarning(t: number, measured: RankingAccuracy): string | undefined {
   const { all, matched, balanced } = measured;
+  if (all.low > 0.5 && balanced.accuracy !== null && balanced.low <= 0.5)
+    return (
+      `Iteration ${t}: the reward that this iteration follows ranks ${shown(all)} of ` +
+      `${all.pairs} given pairs right, but ${shown(balanced)} balanced by length, which is no ` +
+      'better than chance (50 %). It may follow length alone: compare other rewards with ' +
+      '`cream rank-eval`.'
+    );
   const low = [
     { share: all, of: 'given pairs' },
     { share: matched, of: 'given pairs of about equal length' },
     { share: balanced, of: 'given pairs, balanced by length,' },
   ].filter(({ share }) => share.accuracy !== null && share.accuracy < 0.5);
-  if (low.length === 0) {
-    if (all.low <= 0.5 || balanced.accuracy === null || balanced.low > 0.5) return undefined;
-    return (
-      `Iteration ${t}: the reward that this iteration follows ranks ${shown(all)} of ` +
-      `${all.pairs} given pairs right, but ${shown(balanced)} balanced by length, which cannot ` +
-      'be told from chance (50 %). It may follow length alone: compare other rewards with ' +
-      '`cream rank-eval`.'
-    );
-  }
+  if (low.length === 0) return undefined;
   const figures = low.map(({ share, of }) => `${shown(share)} of ${share.pairs} ${of}`);
   const certain = low.some(({ share }) => share.high < 0.5);
   return (

@@ -4,7 +4,7 @@ import type { PreferenceRecord } from '../../src/data/preferences.js';
 import { rankingAccuracy } from '../../src/evaluate/ranking.js';
 import { loadModel } from '../../src/lm/language-model.js';
 import {
-  belowChance,
+  rankingWarning,
   measurePairs,
   ratePreferences,
   rewardsOfPairs,
@@ -75,7 +75,7 @@ it.each([
     chosen: { tokens: 9, reward: i < right ? 1 : -1 },
     rejected: { tokens: 1, reward: 0 },
   }));
-  const warning = belowChance(1, rankingAccuracy(rated, 0.1));
+  const warning = rankingWarning(1, rankingAccuracy(rated, 0.1));
   if (expected === undefined) expect(warning).toBeUndefined();
   else expect(warning).toContain(`ranks ${right}.0 % (`);
   if (expected !== undefined) expect(warning).toContain(expected);
@@ -84,7 +84,7 @@ it.each([
 it('a reward that follows length alone is told, and one that does not is not', () => {
   // 80 longer chosen completions and 20 shorter ones.
   const warning = (wins: (longer: boolean, i: number) => boolean) =>
-    belowChance(
+    rankingWarning(
       2,
       rankingAccuracy(
         Array.from({ length: 100 }, (_, i) => ({
@@ -100,7 +100,7 @@ it('a reward that follows length alone is told, and one that does not is not', (
   expect(ofLength).toContain('It may follow length alone');
   expect(warning((longer) => longer)).toContain('It may follow length alone');
   expect(warning((longer, i) => (longer ? i >= 8 : i === 99))).toContain(
-    '47.5 % (42.8 – 57.1) of 100 given pairs, balanced by length, right, which is no better',
+    'ranks 73.0 % (63.6 – 80.7) of 100 given pairs right, but 47.5 % (42.8 – 57.1) balanced by',
   );
   expect(warning((_, i) => i % 5 > 0)).toBeUndefined();
 });
