@@ -159,7 +159,8 @@ bool Generator::decode() {
   each_request(running, [this](Generation& generation, size_t, size_t) {
     ++generation.result.stats.decode_steps;
     generation.result.last_step = steps_;
-    generation.result.stats.graph_failure = backend_->graph_failure();
+    std::string& failure = generation.result.stats.graph_failure;
+    if (failure.empty()) failure = backend_->graph_failure();
   });
   return true;
 }

@@ -196,26 +196,40 @@ class Algorithms {
  public:
   // The algorithm for a product. Measuring overwrites p.y.
   Algorithm of(const Product& p) {
-    const Key key{p.x.get_device(), p.w.size(0), p.w.size(1), bucket(p.x.size(0)),
-                  p.y.scalar_type()};
     const std::lock_guard lock(mutex_);
-    if (const auto known = chosen_.find(key); known != chosen_.end()) return known->second;
-    if (at::cuda::currentStreamCaptureStatusMayInitCtx() != at::cuda::CaptureStatus::None)
-      return first(p);
-    return chosen_[key] = choose(p);
+    for (const int64_t rows : {p.x.size(0), bucket(p.x.size(0))})
+      if (const auto known = chosen_.find(key(p, rows)); known != chosen_.end())
+        return known->second;
+    return chosen(p, bucket(p.x.size(0)));
+  }
+
+  // One for this number of rows alone, where the algorithm of its bucket refuses the product.
+  Algorithm again(const Product& p) {
+    const std::lock_guard lock(mutex_);
+    return chosen(p, p.x.size(0));
   }
 
   // One algorithm for all numbers of rows, because kernels round differently when they add to y.
   Algorithm adding(const Product& p) {
-    const Key key{p.x.get_device(), p.w.size(0), p.w.size(1), 0, p.y.scalar_type()};
     const std::lock_guard lock(mutex_);
-    if (const auto known = chosen_.find(key); known != chosen_.end()) return known->second;
+    if (const auto known = chosen_.find(key(p, 0)); known != chosen_.end()) return known->second;
     const std::vector<Algorithm> found = proposals(p, 1024, 1);
-    return found.empty() ? first(p) : chosen_[key] = found[0];
+    return found.empty() ? first(p) : chosen_[key(p, 0)] = found[0];
   }
 
  private:
   using Key = std::tuple<int, int64_t, int64_t, int64_t, at::ScalarType>;
+
+  static Key key(const Product& p, int64_t rows) {
+    return {p.x.get_device(), p.w.size(0), p.w.size(1), rows, p.y.scalar_type()};
+  }
+
+  // Measured and remembered for `rows`; in a capture, where nothing can be measured, the first.
+  Algorithm chosen(const Product& p, int64_t rows) {
+    if (at::cuda::currentStreamCaptureStatusMayInitCtx() != at::cuda::CaptureStatus::None)
+      return first(p);
+    return chosen_[key(p, rows)] = choose(p);
+  }
 
   Algorithm choose(const Product& p) {
     const int64_t rows = p.x.size(0);
@@ -254,9 +268,8 @@ bool takes(const Tensor& x, const Tensor& w) {
          aligned(x) && aligned(w) && x.size(1) % 8 == 0 && w.size(0) % 8 == 0;
 }
 
-// An algorithm was chosen for one number of rows of its bucket, and may refuse another one.
 void multiply(const Product& p, const Algorithm& algorithm) {
-  if (!run(p, algorithm) && !run(p, first(p)))
+  if (!run(p, algorithm))
     throw Error(ErrorCode::internal, "linear: cuBLASLt refuses a product that it proposed.");
 }
 
@@ -272,7 +285,8 @@ Tensor product(const Tensor& x, const Tensor& w, at::ScalarType dtype) {
   const Tensor y = at::empty({x.size(0), w.size(0)}, x.options().dtype(dtype));
   if (y.numel() == 0) return y;
   const Product p{x, w, y};
-  multiply(p, algorithms().of(p));
+  // The algorithm was chosen for one number of rows of its bucket, and may refuse another one.
+  if (!run(p, algorithms().of(p))) multiply(p, algorithms().again(p));
   return y;
 }
 
