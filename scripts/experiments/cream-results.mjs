@@ -29,14 +29,14 @@ function madeBy(directory) {
   const { versions, model } = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8'));
   const git = (...args) => {
     const { status, stdout } = spawnSync('git', args, { cwd: root, encoding: 'utf8' });
-    return status === 0 ? stdout.trim() : undefined;
+    return status === 0 ? stdout.trimEnd() : undefined;
   };
-  const changed = git('status', '--porcelain', '--untracked-files=all');
+  const changed = git('status', '--porcelain', '-z', '--', 'src', 'native', 'scripts');
   return {
     ...versions,
     commit: git('rev-parse', 'HEAD'),
     // Files that are not those of the commit.
-    ...(changed && { changed: changed.split('\n').map((line) => line.trim().split(/ +/)[1]) }),
+    ...(changed && { changed: changed.split('\0').flatMap((entry) => entry.slice(3) || []) }),
     processor: cpus()[0]?.model ?? 'unknown',
     model: model.digest,
   };

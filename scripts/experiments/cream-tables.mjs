@@ -74,12 +74,14 @@ function bySharedQuestion(answers) {
   });
 }
 
-/** Mean over seeds with Student's 95 % interval; of one or two seeds their values. */
+/** Mean over seeds, of three or more with Student's 95 % interval. */
 function overSeeds(values, { meanInterval }, show) {
   const known = values.filter((value) => value !== undefined && value !== null);
-  if (known.length < 3) return known.map(show).join(', ');
+  if (known.length === 0) return '';
   const { mean, low, high } = meanInterval(known);
-  return low === null ? show(mean) : `${show(mean)} (${show(low)} … ${show(high)})`;
+  return low === null || known.length < 3
+    ? show(mean)
+    : `${show(mean)} (${show(low)} … ${show(high)})`;
 }
 
 function primaryTable({ seeds, arms, models }, trained, published, statistics) {
