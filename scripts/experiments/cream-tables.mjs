@@ -265,7 +265,7 @@ function namedTable({ arms }, trained, statistics) {
 function rankingTable({ arms }, trained, statistics) {
   const row = (arm, reward, of) => {
     const { pairs } = of[0].all;
-    const mean = of.reduce((sum, { all }) => sum + all.accuracy, 0) / of.length;
+    const { mean } = statistics.meanInterval(of.map(({ all }) => all.accuracy));
     const cell = (share) =>
       overSeeds(
         of.map((one) => one[share].accuracy),

@@ -6,14 +6,14 @@
 //     [--seed 189 …] [--arm srlm …] [--results DIR] [--other-data] [--write docs/EXPERIMENTS.md]
 //
 // DIR of --data holds the files that cream-plans.mjs names, as JSONL with the digests that it has;
-// --other-data allows others. --only leaves out the plan's
-// other models; --seed and --arm make a part of the plan now and the rest at another time; --jobs
-// runs that many commands at a time, which a GPU has room for. Finished parts are kept, so the
-// same command resumes. What a model's measurements say goes to a small file under --results
-// (OUT/results); a model that has one is not made again, wherever that was. Tables are made only
-// when every model has one: they go to stdout, and with --write between the plan's markers of that
-// page, where the tables of models that --only leaves out stay. RESULTS/PLAN/MODEL.json may hold
-// the published figures of such a model for the primary table.
+// --other-data allows others. --only leaves out the plan's other models; --seed and --arm make a
+// part of the plan now and the rest at another time; --jobs runs that many commands at a time,
+// which a GPU has room for. Finished parts are kept, so the same command resumes. What a model's
+// measurements say goes to a small file under --results (OUT/results); a model that has one is not
+// made again, wherever that was. Tables are made only when every model has one: they go to stdout,
+// and with --write between the plan's markers of that page, where the tables of models that --only
+// leaves out stay. RESULTS/PLAN/MODEL.json may hold the published figures of such a model for the
+// primary table.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';

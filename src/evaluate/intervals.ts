@@ -25,7 +25,7 @@ import type { AnswerRecord } from '../data/records.js';
 /** Draws of a permutation test. */
 const RESAMPLES = 10_000;
 /** The 97.5 % point of the normal distribution. */
-const Z95 = 1.959963984540054;
+export const Z95 = 1.959963984540054;
 
 export interface Accuracy {
   /** Right answers, or the sum of the scores. */

@@ -20,7 +20,7 @@
  * width where one model always wins.
  */
 import { average } from '../data/average.js';
-import { wilson } from './intervals.js';
+import { wilson, Z95 } from './intervals.js';
 
 /** The judge's preference on one prompt, and the lengths of both answers in characters. */
 export interface Preference {
@@ -56,7 +56,7 @@ export interface WinRate {
 
 const PENALTY = 1e-4;
 /** Half of the 95 % point of χ² with one degree of freedom. */
-const FALL = 1.959963984540054 ** 2 / 2;
+const FALL = Z95 ** 2 / 2;
 
 /** @throws RangeError without a preference. */
 export function winRate(preferences: readonly Preference[]): WinRate {
